@@ -1,0 +1,1 @@
+"""Architectures: plans of networks. `base` has the contract."""

@@ -1,0 +1,59 @@
+"""A multilayer perceptron on all of x at once: for points, small pictures and short texts."""
+
+import math
+
+import torch
+from torch import nn
+
+from denoiselab.architecture.base import Architecture, TimeEmbedding, whole, zeroed
+from denoiselab.spec import Refused
+
+
+class MLP(Architecture):
+    """`layers` residual blocks of `width`. Pictures are flattened, tokens embedded with `embedding` numbers each."""
+
+    def __init__(self, width: int = 256, layers: int = 3, embedding: int = 16, time: bool = True, dropout: float = 0.0):
+        self.width, self.layers, self.embedding, self.time, self.dropout = width, layers, embedding, time, dropout
+
+    def accepts(self, spec):
+        spec = whole(spec.of(("points", "image", "tokens"), self), self)
+        size = math.prod(spec.given or spec.shape) * self.width
+        if size > 2**27:
+            raise Refused(
+                "MLP joins every input to every output", f"{size:,} weights in its last layer alone",
+                "use architecture=unet for pictures or transformer for text, or smaller data",
+            )  # fmt: skip
+        return spec
+
+    def build(self, spec):
+        into = (
+            nn.Sequential(nn.Embedding(spec.vocabulary + spec.specials, self.embedding), nn.Flatten())
+            if spec.vocabulary
+            else nn.Flatten()
+        )
+        inputs = math.prod(spec.shape) * (self.embedding if spec.vocabulary else 1)
+        return MLPNetwork(into, inputs, spec.given or spec.shape, self)
+
+
+class MLPNetwork(nn.Module):
+    def __init__(self, into: nn.Module, inputs: int, given: tuple[int, ...], plan: MLP):
+        super().__init__()
+        self.into, self.given = into, given
+        self.first = nn.Linear(inputs, plan.width)
+        self.time = TimeEmbedding(plan.width) if plan.time else None
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(plan.width), nn.Linear(plan.width, 2 * plan.width), nn.SiLU(), nn.Dropout(plan.dropout),
+                zeroed(nn.Linear(2 * plan.width, plan.width)),
+            )
+            for _ in range(plan.layers)
+        )  # fmt: skip
+        self.last = nn.Sequential(nn.LayerNorm(plan.width), nn.Linear(plan.width, math.prod(given)))
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor, **_) -> torch.Tensor:
+        h = self.first(self.into(x))
+        if self.time is not None:
+            h = h + self.time(noise)
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(h).unflatten(1, self.given)

@@ -1,0 +1,1 @@
+"""The command line: `main` chooses the command; torch is imported by what needs it alone."""

@@ -1,0 +1,53 @@
+"""`denoiselab COMMAND ...`: chooses the command, and turns a mistake into one screen and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 refused before any work, 130 interrupted.
+"""
+
+import importlib
+import sys
+
+from denoiselab.spec import Refused, near
+
+COMMANDS = {
+    "train": "train a cell of the grid, or with -m a product of them",
+    "sample": "make new samples with a finished run: run=FOLDER [n=64] [sampler=...] [steps=...] [seed=0]",
+    "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
+    "list": "every choice of every group, with one line each",
+}
+HELP = """denoiselab: experiments on denoising. A classical denoiser is a diffusion model whose schedule ignores time.
+
+usage: denoiselab COMMAND [GROUP=CHOICE ...] [KEY=VALUE ...]
+
+{commands}
+
+examples:
+  denoiselab train                                            the default: diffusion on digits, about a minute
+  denoiselab train experiment=mdlm                            masked diffusion on text
+  denoiselab train -m schedule=cosine,linear seed=0,1         a sweep of four
+  denoiselab show corruption=salt_and_pepper schedule=linear  five severities, and one training step told
+  denoiselab list experiment
+
+denoiselab COMMAND --help says more."""
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP.format(commands="\n".join(f"  {name:8} {line}" for name, line in COMMANDS.items())))
+        return 0
+    try:
+        command, *rest = arguments
+        if command not in COMMANDS:
+            raise Refused(f"there is no command {command!r}", " ".join(arguments), near(command, COMMANDS))
+        importlib.import_module(f"denoiselab.commands.{command}").command(rest)
+    except Refused as e:
+        print(f"refused: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

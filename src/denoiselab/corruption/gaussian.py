@@ -1,0 +1,56 @@
+"""Additive Gaussian noise: diffusion, flow, and the classical denoising of pictures and points."""
+
+import torch
+
+from denoiselab.corruption.base import Additive, Markov, corrupted, reversible_facts
+from denoiselab.posterior import Gaussian
+from denoiselab.schedule import Schedule, match
+
+
+class GaussianNoise(Markov):
+    """x_t = alpha x + sigma z, z standard normal (Ho et al., 2020, arXiv:2006.11239).
+
+    With r = alpha_t / alpha_s and b = sigma_t^2 - r^2 sigma_s^2 (never formed as a difference: b = -sigma_t^2
+    expm1(lambda_t - lambda_s), lambda the log-SNR), q(x_s | x_t, x) has variance b sigma_s^2 / sigma_t^2, scaled by
+    `noise`^2 as in DDIM (Song et al., 2021, arXiv:2010.02502, eq. 12 and 16). DDPM's small variance is a Dirac belief
+    about x, its large one a Gaussian belief of variance sigma^2 / (alpha^2 + sigma^2).
+    """
+
+    def __init__(self, schedule: Schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, batch, t, random):
+        alpha, sigma = self.schedule.at(t, batch.x)
+        return corrupted(batch, alpha * batch.x + sigma * random.normal(batch.x.shape).to(batch.x))
+
+    def prior(self, like):
+        one = torch.ones((), dtype=like.dtype, device=like.device)
+        return Gaussian(torch.zeros_like(like), self.schedule.sigma(one) ** 2)
+
+    def fresh(self, t, s):
+        """The share of sigma_t^2 that was added between s and t."""
+        return -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))
+
+    def transition(self, t, s, noise=1.0):
+        (a_t, s_t), (a_s, s_s) = self.schedule(t), self.schedule(s)
+        small = noise**2 * self.fresh(t, s) * s_s**2
+        kept = (s_s**2 - small).clamp(min=0).sqrt() / s_t
+        moved = a_s - kept * a_t
+
+        def back(x_t, belief, **context):
+            k, m, v = (match(a.to(x_t.dtype), x_t) for a in (kept, moved, small))
+            return Gaussian(k * x_t + m * belief.mean, v + m**2 * belief.var)
+
+        return back
+
+    def forth(self, s, t):
+        (a_t, s_t), (a_s, _) = self.schedule(t), self.schedule(s)
+        kept, added = a_t / a_s, s_t**2 * self.fresh(t, s)
+        return lambda x_s, **context: Gaussian(match(kept.to(x_s.dtype), x_s) * x_s, match(added.to(x_s.dtype), x_s))
+
+    def accepts(self, spec):
+        spec = spec.of(("points", "image", "wave"), self)
+        # At level 0 nothing is added: whoever divides by sigma must not take it for noise.
+        adds = [Additive] if self.schedule.sigma(torch.tensor(self.schedule.t_min)) > 0 else []
+        return spec.having(*adds, *reversible_facts(self.schedule))

@@ -1,0 +1,1 @@
+"""Data: where clean samples come from. `base` has the theory."""

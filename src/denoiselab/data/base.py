@@ -1,0 +1,183 @@
+"""Data: what is learned from, in memory as uint8 or int64, indexed in batches.
+
+A `Data` is a plan (where from, how much, in which batches); `load()` reads it and gives `Loaded`: three splits, the
+`Spec` of a sample, the codec that encoded it, and a fingerprint of its content. Pictures are uint8 (N, C, H, W) at
+rest, text int64 (N, L) right-padded with `valid` (N, L) in the context, points float32 (N, D).
+
+`Batches` serves the training split for ever: which samples are in batch k, and which key each has, is a function of
+(seed, k), so there is no position to save. No worker processes: indexing one tensor outruns them.
+"""
+
+import abc
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from denoiselab.corruption import Batch
+from denoiselab.randomness import key
+from denoiselab.spec import Refused, Spec
+
+SPLITS = ("train", "val", "test")
+
+
+class Table(NamedTuple):
+    """Samples of one split: x (N, *) at rest, and per-sample tensors (N, ...)."""
+
+    x: Tensor
+    context: Mapping[str, Tensor] = {}
+
+    def take(self, index: Tensor | slice) -> "Table":
+        return Table(self.x[index], {k: v[index] for k, v in self.context.items()})
+
+
+class Codec(abc.ABC):
+    """Encodes raw data once, decodes for grids, metrics and restoring."""
+
+    @abc.abstractmethod
+    def accepts(self, spec: Spec) -> Spec:
+        """The spec of encoded samples, given that of raw ones; raises `Refused`."""
+
+    @abc.abstractmethod
+    def decode(self, x: Tensor):
+        """Samples as a person reads them: uint8 pictures (N, C, H, W), a list of strings, or points as they are."""
+
+
+class Identity(Codec):
+    """Pictures and points as they are."""
+
+    def accepts(self, spec):
+        if spec.kind == "tokens":
+            raise Refused("text needs a tokenizer", "codec=identity", "use codec=character, byte or bpe")
+        return spec
+
+    def decode(self, x):
+        if x.ndim < 4 or x.dtype == torch.uint8:
+            return x
+        return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Data in memory."""
+
+    spec: Spec
+    train: Table
+    val: Table
+    test: Table
+    codec: Codec
+    entropy: float | None = None  # exact lower bound of a likelihood, nats a token, where the source is known
+    notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
+
+    def split(self, name: str) -> Table:
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content of all splits, 16 hexadecimal digits: what a run's identity knows of its data."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            table = self.split(split)
+            for name, tensor in [("x", table.x), *sorted(table.context.items())]:
+                digest.update(f"{split} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))
+        return digest.hexdigest()[:16]
+
+
+class Data(abc.ABC):
+    """Where samples come from. `batch_size` is the global batch, over ranks and accumulation; `n` keeps the first n
+    training samples (None: all)."""
+
+    batch_size: int
+    n: int | None
+
+    @abc.abstractmethod
+    def load(self) -> Loaded:
+        """Reads everything; raises `Refused` for what a user can mend."""
+
+
+def checked(batch_size: int, n: int | None) -> None:
+    """Refuses sizes that mean nothing; every `Data` calls it when it is made."""
+    if batch_size < 1:
+        raise Refused("data.batch_size counts samples of the global batch", batch_size, "give at least 1")
+    if n is not None and n < 1:
+        raise Refused("data.n keeps the first n training samples", n, "give at least 1, or null for all")
+
+
+def floating(x: Tensor) -> Tensor:
+    """As networks take it: pictures of uint8 to float32 in [-1, 1], all else as it is."""
+    return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
+
+
+class Share(NamedTuple):
+    """A rank's share of a (micro-)batch: the samples, their places in the global batch, and its size."""
+
+    batch: Batch
+    place: Tensor  # (B,) int64
+    n: int
+
+
+class Batches:
+    """The training split, for ever; no length. Epoch e is a permutation keyed by (seed, e); the last batch of an epoch
+    may be short. A global batch is dealt in turn to `accumulate` micro-batches of `ranks` ranks each. `position` is
+    asked when iteration starts: how many optimizer steps were done before. `frozen` stays in epoch 0: with one batch an
+    epoch, the same noise at every step."""
+
+    def __init__(self, table: Table, batch_size: int, seed: int, position: Callable[[], int] = lambda: 0,
+                 accumulate: int = 1, rank: int = 0, ranks: int = 1, frozen: bool = False):  # fmt: skip
+        if len(table.x) < 1:
+            raise Refused("training needs samples", "an empty training split", "give more data, or raise data.n")
+        smallest = len(table.x) % batch_size or min(batch_size, len(table.x))
+        if smallest < accumulate * ranks:
+            raise Refused(
+                "every rank and micro-batch needs a sample of each global batch",
+                f"a batch of {smallest} for {ranks} ranks x {accumulate} micro-batches",
+                "change data.batch_size or data.n, so that the last batch of an epoch is large enough",
+            )
+        self.table, self.batch_size, self.seed, self.position = table, batch_size, seed, position
+        self.accumulate, self.rank, self.ranks, self.frozen = accumulate, rank, ranks, frozen
+
+    @property
+    def per_epoch(self) -> int:
+        return -(-len(self.table.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Share]:
+        samples, step, epoch = torch.arange(len(self.table.x)), self.position(), -1
+        keys = order = samples
+        while True:
+            now, i = divmod(step, self.per_epoch)
+            now = 0 if self.frozen else now
+            if now != epoch:
+                epoch = now
+                keys = key(self.seed, 1, epoch, samples)
+                order = key(self.seed, 2, epoch, samples).argsort(stable=True)
+            chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
+            for micro in range(self.accumulate):
+                place = torch.arange(self.ranks * micro + self.rank, len(chosen), self.ranks * self.accumulate)
+                yield self.share(chosen[place], keys, place, len(chosen))
+            step += 1
+
+    def share(self, rows: Tensor, keys: Tensor, place: Tensor, n: int) -> Share:
+        table = self.table.take(rows)
+        return Share(Batch(table.x, keys[rows], table.context), place, n)
+
+
+class Once:
+    """A split, once, in order: for validation. The key of a sample is its place, so every arm and seed sees the same.
+
+    A list would be taken by Lightning for several loaders."""
+
+    def __init__(self, table: Table, batch_size: int, rank: int = 0, ranks: int = 1):
+        self.table, self.batch_size, self.rank, self.ranks = table, batch_size, rank, ranks
+
+    def __len__(self) -> int:
+        return -(-len(self.table.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Share]:
+        n = len(self.table.x)
+        for i in range(len(self)):
+            place = torch.arange(i * self.batch_size + self.rank, min((i + 1) * self.batch_size, n), self.ranks)
+            rows = self.table.take(place)
+            yield Share(Batch(rows.x, place, rows.context), place, n)

@@ -1,0 +1,113 @@
+"""The evaluation at the end of a run: the loss on a held-out split, evidence for the metrics, and samples.
+
+Noise, times and the samples' keys come from `evaluation.seed` alone: the same for all arms and seeds, whatever the
+batch size. Every metric is asked whether it speaks about the cell; those that do not are left out.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from denoiselab.corruption import Corruption
+from denoiselab.data.base import Loaded, Once, Share, Table
+from denoiselab.denoiser import Denoiser
+from denoiselab.evaluation.metrics import Evidence, Metric, Value
+from denoiselab.module import DenoisingModule
+from denoiselab.randomness import Keyed, key
+from denoiselab.sampler import Generates, OneShot, Sampler
+from denoiselab.spec import Refused, Spec
+
+
+def empty(spec: Spec, n: int, device: torch.device | str) -> Tensor:
+    """(n, *shape) of the type that x_t has."""
+    return torch.zeros(n, *spec.shape, dtype=torch.int64 if spec.kind == "tokens" else torch.float32, device=device)
+
+
+@torch.no_grad()
+def generate(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, spec: Spec, n: int, seed: int,
+             batch_size: int = 256, device: torch.device | str = "cpu") -> Tensor:  # fmt: skip
+    """n new samples (n, *), on the CPU. Sample i is a function of (seed, i): the same whatever batch it fell in."""
+    made = []
+    for first in range(0, n, batch_size):
+        places = torch.arange(first, min(first + batch_size, n), device=device)
+        random = Keyed.of(seed, 7, places)
+        x_1 = corruption.prior(empty(spec, len(places), device)).sample(random.child("prior"))
+        made.append(sampler(denoiser, corruption, x_1, torch.ones(len(places), device=device), random).cpu())
+    return torch.cat(made)
+
+
+class Evaluation:
+    """`samples` of the test split are restored and, where the sampler generates, as many are made anew."""
+
+    def __init__(self, metrics: Sequence[Metric], seed: int = 0, samples: int = 256, batch_size: int = 256):
+        if samples < 2 or batch_size < 1:
+            raise Refused(
+                "evaluation needs at least 2 samples and a batch size of at least 1",
+                f"samples={samples} batch_size={batch_size}", "for example evaluation.samples=256",
+            )  # fmt: skip
+        self.metrics, self.seed, self.samples, self.batch_size = list(metrics), seed, samples, batch_size
+
+    def fitting(self, spec: Spec) -> list[Metric]:
+        """The metrics that speak about a cell."""
+        return [metric for metric in self.metrics if not refusal(metric, spec)]
+
+    @torch.no_grad()
+    def loss(self, module: DenoisingModule, table: Table) -> float:
+        """The training objective on a split, at fixed times and noise."""
+        total = count = 0.0
+        for share in Once(table, self.batch_size):
+            asked = module.examine(moved(share, module.device))
+            total, count = total + asked.cost.double().sum(), count + asked.count.double()
+        return (total / count).item()
+
+    @torch.no_grad()
+    def evidence(self, module: DenoisingModule, data: Loaded, split: str) -> tuple[Evidence, dict[str, float]]:
+        """What the metrics look at, and how long samples took."""
+        parts, table = module.parts, data.split(split).take(slice(self.samples))
+        restorer = OneShot() if Generates in parts.agreed.facts else parts.sampler
+        found: dict[str, list[Tensor]] = {"clean": [], "x_t": [], "restored": [], "touched": []}
+        for share in Once(table, self.batch_size):
+            asked = module.examine(moved(share, module.device))
+            c, random = asked.corrupted, Keyed(key(self.seed, 8, share.place.to(module.device)))
+            restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, **c.context)
+            for name, value in {"clean": c.target, "x_t": c.x_t, "restored": restored, "touched": c.touched}.items():
+                found[name].append(value.cpu())
+        samples, cost = None, {}
+        if Generates in parts.agreed.facts:
+            began = time.perf_counter()
+            samples = generate(parts.denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
+                               self.batch_size, module.device)  # fmt: skip
+            seconds = time.perf_counter() - began
+            cost = {"samples_per_second": len(samples) / seconds, "network_calls_per_sample": parts.sampler.calls}
+        tensors = {name: torch.cat(values) for name, values in found.items()}
+        return Evidence(data=data, split=split, samples=samples, **tensors), cost
+
+    def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test"
+                 ) -> tuple[dict[str, Value], Evidence, dict[str, float]]:  # fmt: skip
+        """All metrics on a split, the evidence they rest on, and the cost of samples."""
+        training = module.training
+        module.eval()
+        values = {f"{split}/loss": Value(self.loss(module, data.split(split)), len(data.split(split).x), split)}
+        evidence, cost = self.evidence(module, data, split)
+        for metric in self.fitting(module.parts.agreed):
+            values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}
+        module.train(training)
+        return values, evidence, cost
+
+
+def refusal(part: Metric, spec: Spec) -> str:
+    """Why a part does not take a spec; empty where it does."""
+    try:
+        part.accepts(spec)
+    except Refused as e:
+        return str(e)
+    return ""
+
+
+def moved(share: Share, device: torch.device) -> Share:
+    batch = share.batch
+    context = {k: v.to(device) for k, v in batch.context.items()}
+    return Share(batch._replace(x=batch.x.to(device), key=batch.key.to(device), context=context),
+                 share.place.to(device), share.n)  # fmt: skip

@@ -1,0 +1,145 @@
+"""Feature extractors: pictures to vectors, whose distributions are compared (Frechet distance).
+
+No weights are downloaded. Where data has labels, a small classifier is trained on the training split, always the same:
+fixed seed, fixed steps, the global generators untouched. Where it has none, a fixed random network has to do; its
+distance ranks what is alike, and knows nothing of meaning. Scores of different extractors are not comparable: a score
+carries the name of its own.
+
+What was trained is kept in `$DENOISELAB_CACHE` (default ~/.cache/denoiselab) by the data's fingerprint. The cache is
+never needed: a damaged file is made anew, a folder that cannot be written costs the training again.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from denoiselab.data.base import Loaded, floating
+
+FEATURES = 32  # few: the covariance of 256 samples must mean something
+RECIPE = 1  # raise it with any change that changes the classifier: older files are then not read
+TRAINED, STEPS, BATCH, TESTED = 20_000, 600, 64, 2_000
+
+
+class Extractor(nn.Module):
+    """Pictures (N, C, H, W), uint8 or float in [-1, 1], of any size, to features (N, 32)."""
+
+    num_features = FEATURES  # asked for by torchmetrics
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            *layer(channels, 16, 2), *layer(16, 32, 1), *layer(32, 64, 2),
+            nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(576, FEATURES),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In parts: a large split must not need all of its activations at once.
+        return torch.cat([self.body(floating(part)) for part in x.split(500)])
+
+
+def layer(n: int, m: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(n, m, 3, stride, 1, bias=False), nn.BatchNorm2d(m), nn.ReLU()
+
+
+def drawn(make, seed: int) -> nn.Module:
+    """`make()` with its first weights from `seed`, the global generators (CUDA's too) as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return make()
+
+
+def random_features(channels: int) -> tuple[Extractor, str]:
+    """A fixed random network for pictures of so many channels, and its name."""
+    return drawn(lambda: Extractor(channels), 0).eval().requires_grad_(False), f"random-d{FEATURES}"
+
+
+def small_classifier(data: Loaded) -> tuple[Extractor, str]:
+    """A network trained to tell the labels of `data.train` apart, in evaluation mode, without its last layer; and its
+    name with its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
+    assert "label" in data.train.context, "a classifier needs labels"
+    x = data.codec.decode(data.train.x[:1])
+    path = folder() / f"smallcnn-{RECIPE}-{data.fingerprint()}.safetensors"
+    network = drawn(lambda: Extractor(x.shape[1]), 0)
+    accuracy = read(path, network)
+    if accuracy is None:
+        accuracy = train(network, data)
+        write(path, network, accuracy)
+    return network.eval().requires_grad_(False), f"smallcnn-d{FEATURES} (test accuracy {accuracy:.3f})"
+
+
+def train(network: Extractor, data: Loaded) -> float:
+    """Trains in place, on at most 20,000 samples; gives the accuracy on at most 2,000 of the test split."""
+    generator = torch.Generator().manual_seed(1)
+    chosen = torch.randperm(len(data.train.x), generator=generator)[:TRAINED]
+    x, label = data.codec.decode(data.train.x[chosen]), data.train.context["label"][chosen].long()
+    last = drawn(lambda: nn.Linear(FEATURES, max(data.spec.classes, int(label.max()) + 1)), 2)
+    parameters = [*network.parameters(), *last.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.01)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
+    # The caller may be evaluating: gradients are wanted here whatever is switched off there.
+    with torch.inference_mode(False), torch.enable_grad():
+        network.train()
+        for _ in range(STEPS):
+            index = torch.randint(len(x), (BATCH,), generator=generator)
+            loss = F.cross_entropy(last(network(x[index]).relu()), label[index], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+    network.eval()
+    with torch.no_grad():
+        said = last(network(data.codec.decode(data.test.x[:TESTED])).relu()).argmax(1)
+    return (said == data.test.context["label"][:TESTED]).double().mean().item()
+
+
+# -- the cache --------------------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Where trained extractors lie."""
+    return Path(os.environ.get("DENOISELAB_CACHE") or os.path.expanduser("~/.cache/denoiselab"))
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def read(path: Path, network: nn.Module) -> float | None:
+    """Loads the weights in `path` and gives the accuracy noted there; None, and the network as it was, where there is
+    no such file or it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            names, notes = file.keys(), file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError):
+        return None
+    mine = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if notes.get("sha256") != digest(tensors) or mine != {name: tensor.shape for name, tensor in tensors.items()}:
+        return None
+    network.load_state_dict(tensors)
+    return float(notes["accuracy"])
+
+
+def write(path: Path, network: nn.Module, accuracy: float) -> None:
+    """Saves whole or not at all."""
+    tensors, temporary = network.state_dict(), path.with_name(f"{path.name}.{os.getpid()}.part")
+    content = save(tensors, {"sha256": digest(tensors), "accuracy": repr(accuracy)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        # Somebody else's folder, or a full disk: the training is lost, the score is not.
+        with suppress(OSError):
+            temporary.unlink()

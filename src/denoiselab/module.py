@@ -1,0 +1,144 @@
+"""The one LightningModule: a cell of the grid, trained.
+
+A training step: times t for the places of the global batch, the corruption of each sample with its own keyed noise, the
+network's belief, and
+
+    loss = sum(scored * objective) / count
+
+over the whole global batch, ranks and accumulation included. Nothing here depends on which cell it is.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from denoiselab.corruption import Batch, Corrupted, Corruption
+from denoiselab.data.base import Share, floating
+from denoiselab.denoiser import Denoiser
+from denoiselab.objective import Objective
+from denoiselab.optim import Rate, groups
+from denoiselab.posterior import Posterior
+from denoiselab.randomness import Keyed, key
+from denoiselab.sampler import Sampler
+from denoiselab.schedule import match
+from denoiselab.spec import Spec
+from denoiselab.times import Grid, Stratified, Times
+
+
+class Parts(NamedTuple):
+    """A cell: what was composed, and what was agreed before the sampler: another sampler may take its place."""
+
+    spec: Spec
+    corruption: Corruption
+    denoiser: Denoiser
+    times: Times
+    objective: Objective
+    sampler: Sampler
+
+    @property
+    def agreed(self) -> Spec:
+        """What was agreed by all, the sampler included."""
+        return self.sampler.accepts(self.spec)
+
+
+class Asked(NamedTuple):
+    """One question and its answer."""
+
+    t: Tensor
+    corrupted: Corrupted
+    belief: Posterior
+    cost: Tensor  # unreduced, importance and scores included
+    count: Tensor
+
+
+class DenoisingModule(pl.LightningModule):
+    """`optimizer` is a function of parameter groups; `rate` of the step. `evaluation_seed` keys the times and the noise
+    of validation: the same for all arms and seeds. `frozen` draws the same times at every step, to overfit one batch."""
+
+    def __init__(self, parts: Parts, optimizer: Callable, rate: Rate, seed: int, evaluation_seed: int = 0,
+                 frozen: bool = False):  # fmt: skip
+        super().__init__()
+        self.parts = parts
+        self.corruption, self.denoiser, self.times = parts.corruption, parts.denoiser, parts.times
+        self.optimizer, self.rate, self.seed, self.evaluation_seed = optimizer, rate, seed, evaluation_seed
+        self.frozen = frozen
+        # Validation looks at all times alike, whatever training draws; a bound needs its own grid.
+        self.watch = parts.times if Grid in parts.spec.facts else Stratified()
+        self.last_loss: Tensor | None = None
+        self.held_out: list[Tensor] = []
+        self.totals: list[Tensor] = []
+        self.divisor = 1
+
+    def ask(self, share: Share, times: Times, when: Keyed, noise: Keyed) -> Asked:
+        """Corrupts a share of a batch and asks the denoiser."""
+        schedule = self.corruption.schedule
+        t, importance = times(share.place, share.n, when)
+        t = t.clamp(schedule.t_min, schedule.t_max)
+        batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
+        corrupted = self.corruption(batch, t, noise)
+        belief = self.denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
+        cost = self.parts.objective(belief, corrupted, t, self.corruption) * corrupted.scored
+        cost = cost * match(importance, cost)
+        return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted))
+
+    # -- training
+
+    @property
+    def alone(self) -> bool:
+        """Is a step's batch the whole global batch?"""
+        return self.trainer.world_size * self.trainer.accumulate_grad_batches == 1
+
+    def training_step(self, share: Share, _) -> Tensor:
+        when = Keyed(key(self.seed, 3, 0 if self.frozen else self.global_step, share.place))
+        asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)))
+        total = asked.cost.sum()
+        if self.alone:
+            loss = total / asked.count
+            self.last_loss = loss.detach()
+            return loss
+        # Lightning divides by the accumulation, DDP averages over ranks: gradients are set right once, in
+        # on_before_optimizer_step, by the count of the whole global batch.
+        self.totals.append(torch.stack((total.detach(), asked.count.to(total))))
+        self.divisor = share.n
+        return total / share.n
+
+    def on_before_optimizer_step(self, optimizer) -> None:
+        if self.alone:
+            return
+        total, count = self.trainer.strategy.reduce(torch.stack(self.totals).sum(0), reduce_op="sum")
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, parts * self.divisor / count)
+        self.last_loss = total / count
+        self.totals.clear()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        # Lightning's own refuses fused optimizers under mixed precision, and loops over parameters.
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val, foreach=True)
+
+    def configure_optimizers(self):
+        optimizer = self.optimizer(groups(self.parameters()))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.rate), "interval": "step"}}
+
+    # -- validation
+
+    def examine(self, share: Share) -> Asked:
+        """As in validation: fixed times and fixed noise."""
+        when = Keyed(key(self.evaluation_seed, 5, share.place))
+        return self.ask(share, self.watch, when, Keyed(key(self.evaluation_seed, 6, share.batch.key)))
+
+    def on_validation_epoch_start(self) -> None:
+        self.held_out.clear()
+
+    def validation_step(self, share: Share, _) -> None:
+        asked = self.examine(share)
+        self.held_out.append(torch.stack((asked.cost.sum().double(), asked.count.double())))
+
+    def on_validation_epoch_end(self) -> None:
+        total, count = self.trainer.strategy.reduce(torch.stack(self.held_out).sum(0), reduce_op="sum")
+        self.log("val/loss", total / count)

@@ -1,0 +1,295 @@
+"""Posteriors: what is believed about something unseen, element by element.
+
+One family serves three: a denoiser's belief about clean data, the kernels q(x_t | x_s) and p(x_s | x_t) of a
+corruption, and the prior. Shapes are those of what is believed about; a categorical's `mean` has an axis of
+probabilities more. Densities and divergences are in nats an element.
+"""
+
+import abc
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TINY = 1e-20
+
+
+class Posterior(abc.ABC):
+    mean: Tensor
+    mode: Tensor
+
+    @abc.abstractmethod
+    def sample(self, random) -> Tensor:
+        """A draw from the source `random`."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density, or log probability of tokens."""
+
+    @abc.abstractmethod
+    def log_mass(self, x: Tensor, bin: float) -> Tensor:
+        """Log probability of data rounded to multiples of `bin`."""
+
+    @abc.abstractmethod
+    def at(self, x: Tensor) -> "Posterior":
+        """The belief of the same family that is certain of x."""
+
+    @abc.abstractmethod
+    def kl(self, other: "Posterior") -> Tensor:
+        """KL(self || other)."""
+
+    @abc.abstractmethod
+    def lerp(self, other: "Posterior", w: float) -> "Posterior":
+        """From self (w = 0) to other (w = 1) and beyond: guidance."""
+
+    @abc.abstractmethod
+    def spread(self) -> "Posterior":
+        """The same with its mean detached: its width alone learns."""
+
+
+@dataclass
+class Gaussian(Posterior):
+    """Normal, elements independent. A variance of 0 is a certainty; it still draws."""
+
+    mean: Tensor
+    var: Tensor | float
+
+    @property
+    def mode(self):
+        return self.mean
+
+    @property
+    def safe(self) -> Tensor:
+        return torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=TINY)
+
+    def sample(self, random):
+        std = torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=0).sqrt()
+        return self.mean + std * random.normal(self.mean.shape).to(self.mean)
+
+    def log_prob(self, x):
+        return -0.5 * ((x - self.mean).square() / self.safe + self.safe.log() + math.log(2 * math.pi))
+
+    def log_mass(self, x, bin):
+        low, high = ((x + side * bin / 2 - self.mean) / self.safe.sqrt() for side in (-1, 1))
+        return (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp(min=1e-12).log()
+
+    def at(self, x):
+        return Dirac(x)
+
+    def kl(self, other):
+        square = (self.mean - other.mean).square()
+        return 0.5 * (other.safe.log() - self.safe.log() + (self.safe + square) / other.safe - 1)
+
+    def lerp(self, other, w):
+        return Gaussian(torch.lerp(self.mean, other.mean, w), other.var)
+
+    def spread(self):
+        return Gaussian(self.mean.detach(), self.var)
+
+
+@dataclass
+class Dirac(Posterior):
+    """Certain of its mean: draws nothing, and has no density."""
+
+    mean: Tensor
+    var: float = 0.0
+
+    @property
+    def mode(self):
+        return self.mean
+
+    def sample(self, random):
+        return self.mean
+
+    def log_prob(self, x):
+        return torch.where(x == self.mean, 0.0, -torch.inf)
+
+    def log_mass(self, x, bin):
+        return torch.where((x - self.mean).abs() <= bin / 2, 0.0, -torch.inf)
+
+    def at(self, x):
+        return Dirac(x)
+
+    def kl(self, other):
+        return -other.log_prob(self.mean)
+
+    def lerp(self, other, w):
+        return Dirac(torch.lerp(self.mean, other.mean, w))
+
+    def spread(self):
+        return Dirac(self.mean.detach())
+
+
+@dataclass
+class Categorical(Posterior):
+    """One of V tokens, from logits (*, V), normalized or not."""
+
+    logits: Tensor
+
+    @property
+    def log_probs(self) -> Tensor:
+        return self.logits.log_softmax(-1)
+
+    @property
+    def mean(self):
+        return self.logits.softmax(-1)
+
+    @property
+    def mode(self):
+        return self.logits.argmax(-1)
+
+    def sample(self, random):
+        """Inverse transform: one uniform draw a position, however large V is."""
+        c = self.mean.cumsum(-1)
+        u = random.uniform(c.shape[:-1] + (1,)).to(c) * c[..., -1:]
+        return torch.searchsorted(c, u, right=True)[..., 0].clamp(max=c.shape[-1] - 1)
+
+    def log_prob(self, x):
+        return -F.cross_entropy(self.logits.movedim(-1, 1), x, reduction="none")
+
+    def log_mass(self, x, bin):
+        return self.log_prob(x)
+
+    def at(self, x):
+        return Known(x, self.logits.shape[-1], self.logits.dtype)
+
+    def kl(self, other):
+        p = self.mean
+        return (torch.xlogy(p, p) - torch.where(p > 0, p * other.log_probs, 0.0)).sum(-1)
+
+    def lerp(self, other, w):
+        # Impossible to both must not be inf - inf.
+        a, b = (p.log_probs.clamp(min=-1e30) for p in (self, other))
+        return Categorical(torch.lerp(a, b, w))
+
+    def spread(self):
+        return self
+
+
+@dataclass
+class Known(Posterior):
+    """A token that is certain: one-hot only if somebody asks for its `mean`."""
+
+    x: Tensor
+    vocabulary: int
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def mean(self):
+        return F.one_hot(self.x, self.vocabulary).to(self.dtype)
+
+    @property
+    def mode(self):
+        return self.x
+
+    def sample(self, random):
+        return self.x
+
+    def log_prob(self, x):
+        return torch.where(x == self.x, 0.0, -torch.inf)
+
+    def log_mass(self, x, bin):
+        return self.log_prob(x)
+
+    def at(self, x):
+        return Known(x, self.vocabulary, self.dtype)
+
+    def kl(self, other):
+        return -other.log_prob(self.x)
+
+    def lerp(self, other, w):
+        return other
+
+    def spread(self):
+        return self
+
+
+@dataclass
+class Kept(Posterior):
+    """`x` with probability `share` (broadcasts against x), else what `other` says, which is never x. `other` may know
+    fewer tokens than x (clean ones alone). No tensor of the vocabulary's size unless somebody asks for the `mean`."""
+
+    x: Tensor
+    share: Tensor
+    other: Posterior
+
+    @property
+    def mean(self):
+        rest = self.other.mean
+        size = max(rest.shape[-1], int(self.x.max()) + 1)
+        rest = F.pad(rest, (0, size - rest.shape[-1]))
+        kept, share = F.one_hot(self.x, size).to(rest), self.share[..., None]
+        return share * kept + (1 - share) * rest
+
+    @property
+    def mode(self):
+        return torch.where(self.share > 0.5, self.x, self.other.mode)
+
+    def sample(self, random):
+        stays = random.uniform(self.x.shape).to(self.share) < self.share
+        return torch.where(stays, self.x, self.other.sample(random.child("other")))
+
+    def log_prob(self, x):
+        same = x == self.x
+        # Where x is the kept one, `other` is not asked: it need not know that token.
+        gone = torch.log1p(-self.share) + self.other.log_prob(torch.where(same, 0, x))
+        return torch.where(same, self.share.log(), gone)
+
+    def log_mass(self, x, bin):
+        return self.log_prob(x)
+
+    def at(self, x):
+        return Kept(self.x, self.share, self.other.at(x))
+
+    def kl(self, other):
+        """Of another with the same x."""
+        gone, left = 1 - self.share, 1 - other.share
+        stays = torch.xlogy(self.share, self.share) - torch.xlogy(self.share, other.share)
+        goes = torch.xlogy(gone, gone) - torch.xlogy(gone, left)
+        return stays + goes + torch.where(gone > 0, gone * self.other.kl(other.other), 0.0)
+
+    def lerp(self, other, w):
+        return Kept(self.x, self.share, self.other.lerp(other.other, w))
+
+    def spread(self):
+        return self
+
+
+@dataclass
+class Bernoulli(Posterior):
+    """ELECTRA's question: was this replaced?"""
+
+    logit: Tensor
+
+    @property
+    def mean(self):
+        return self.logit.sigmoid()
+
+    @property
+    def mode(self):
+        return self.logit > 0
+
+    def sample(self, random):
+        return random.uniform(self.logit.shape).to(self.logit) < self.mean
+
+    def log_prob(self, x):
+        return -F.binary_cross_entropy_with_logits(self.logit, x.to(self.logit), reduction="none")
+
+    def log_mass(self, x, bin):
+        return self.log_prob(x)
+
+    def at(self, x):
+        return Bernoulli(torch.where(x, torch.inf, -torch.inf))
+
+    def kl(self, other):
+        p = self.mean
+        entropy = torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)
+        return entropy + F.binary_cross_entropy_with_logits(other.logit, p, reduction="none")
+
+    def lerp(self, other, w):
+        return Bernoulli(torch.lerp(self.logit, other.logit, w))
+
+    def spread(self):
+        return self

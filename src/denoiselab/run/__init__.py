@@ -1,0 +1,1 @@
+"""What surrounds training: identity, checkpoints, the record, averaging, saving, loggers, progress."""

@@ -1,0 +1,144 @@
+"""A run's identity: which configs are the same run, where it lies, and how its small files are written.
+
+Two hashes of the resolved config. *fit*: all that changes the weights. *score*: fit, and what is done with them
+(sampler, grid, guidance, evaluation). What cannot change a result is in neither; data enters by the fingerprint of its
+content, never by its path. The number of devices is in both: it changes how sums are rounded. The sampling parts move
+into fit if `monitor` is a score of samples, because then they choose the best weights.
+
+Not promised: that two hashes differ only where results do. A config that spells out a default is another run.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from denoiselab.spec import Refused
+
+# Keys as patterns of their dotted path; a pattern drops all below it.
+NEITHER = (
+    "hydra", "outputs", "name", "logger", "rerun", "plugins",
+    "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
+    "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",
+    *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache")),
+)  # fmt: skip
+SCORING = ("sampler", "grid", "guidance", "evaluation")
+WITHOUT_SAMPLES = ("train/", "val/")
+
+
+def fit_hash(config: dict, fingerprint: str) -> str:
+    """Ten hexadecimal digits of what changes the weights: of a plain, resolved config and the data's fingerprint."""
+    scoring = SCORING if config["monitor"]["name"].startswith(WITHOUT_SAMPLES) else ()
+    return digest(less(config, NEITHER + scoring), fingerprint)
+
+
+def score_hash(config: dict, fingerprint: str) -> str:
+    """Ten hexadecimal digits of what changes the weights or what is done with them."""
+    return digest(less(config, NEITHER), fingerprint)
+
+
+def digest(config: dict, fingerprint: str) -> str:
+    text = json.dumps([canonical(config), fingerprint], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def less(config: dict, patterns: tuple[str, ...], above: str = "") -> dict:
+    """The config without the keys that match, and without nodes that this empties."""
+    kept = {}
+    for key, value in config.items():
+        path = f"{above}{key}"
+        if any(fnmatchcase(path, pattern) for pattern in patterns):
+            continue
+        if isinstance(value, dict) and value:
+            value = less(value, patterns, f"{path}.")
+            if not value:
+                continue
+        kept[str(key)] = value
+    return kept
+
+
+def canonical(value):
+    """1.0 becomes 1: YAML writes a float argument either way, and where an integer is asked 1.0 is refused anyway."""
+    if isinstance(value, dict):
+        return {str(k): canonical(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def slug(overrides: list[str], most: int = 80) -> str:
+    """Overrides as a readable word of letters, digits, `.`, `_` and `-`: `schedule_linear-seed_1`; `default` if none.
+
+    For people alone: the hash beside it is the identity.
+    """
+    words = []
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        path = key.lstrip("~").partition("@")[0].replace("/", ".")
+        if any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
+            continue
+        last = path.rpartition(".")[2]
+        words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(sorted(words)))
+    return text[:most].strip("._-") or "default"
+
+
+def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str) -> Path:
+    """outputs/<name>/<slug>-<digest>; a folder that has this digest already is it, whatever its slug."""
+    parent = Path(outputs) / checked_name(name)
+    known = sorted(path for path in parent.glob(f"*-{digest}") if path.is_dir())
+    return known[0] if known else parent / f"{slug(overrides)}-{digest}"
+
+
+def forget(folder: Path) -> None:
+    """Removes what a run left, to train it anew."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def checked_name(name: str) -> str:
+    """The name of an experiment as it becomes a folder; refuses what would lead out of the root or need quotes."""
+    text = "" if name is None else str(name)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", text) or ".." in text:
+        raise Refused(
+            "name becomes a folder under outputs: letters, digits, `.`, `_` and `-`, the first of them no `.` or `-`",
+            repr(name), "give a plain word, such as name=first_try",
+        )  # fmt: skip
+    return text
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`. What is written there replaces `path`, and is on disk, when the block ends; if
+    the block raises, `path` is as it was and nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Writes a JSON file whole or not at all. NaN and infinities are refused: strict readers cannot take them."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,98 @@
+"""A finished run, from Python.
+
+    run = denoiselab.load("outputs/digits/default-0123456789")
+    x = run.sample(16)                                # (16, 1, 8, 8), in [-1, 1]
+    belief = run.denoiser(x_t, t)                     # a posterior: .mean, .mode, .sample(random), .log_prob(x)
+    x = run.sample(16, sampler=run.sampler("heun", steps=10))
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import torch
+import yaml
+
+from denoiselab import build
+from denoiselab.commands.configuration import CONF
+from denoiselab.data.base import Loaded
+from denoiselab.evaluation.evaluate import Evaluation, generate
+from denoiselab.module import DenoisingModule
+from denoiselab.run.checkpoint import SafeIO
+from denoiselab.sampler import Generates, Sampler
+from denoiselab.spec import Refused, Spec, near
+
+
+class Run:
+    """A run folder, opened. `weights` is "best" (by the run's monitor) or the stem of another checkpoint's file."""
+
+    def __init__(self, path: str | Path, weights: str = "best"):
+        self.folder = Path(path)
+        if not (self.folder / "config.yaml").is_file():
+            raise Refused("this is no run folder: it has no config.yaml", path, "give the folder that train printed")
+        self.config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        build.allow(self.config)
+        file = self.folder / "checkpoints" / f"{weights}.ckpt"
+        if not file.is_file():
+            kept = [p.stem for p in (self.folder / "checkpoints").glob("*.ckpt")]
+            raise Refused(f"the run has no checkpoint {weights!r}", path, near(weights, kept) if kept else "train it")
+        self.data: Loaded = build.load(self.config)
+        self.module: DenoisingModule = build.module(self.config, self.data.spec).eval()
+        self.module.load_state_dict(SafeIO().load_checkpoint(file)["state_dict"])
+        self.module.requires_grad_(False)
+
+    @property
+    def denoiser(self):
+        return self.module.denoiser
+
+    @property
+    def corruption(self):
+        return self.module.corruption
+
+    @property
+    def spec(self) -> Spec:
+        return self.module.parts.spec
+
+    @functools.cached_property
+    def summary(self) -> dict:
+        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+
+    @functools.cached_property
+    def evaluation(self) -> Evaluation:
+        return build.make(self.config, "evaluation")
+
+    def sampler(self, name: str | None = None, **arguments) -> Sampler:
+        """A sampler by the name of its choice, or the run's own, with other arguments (steps ...); refused where it
+        does not fit the run."""
+        config = dict(self.config)
+        if name:
+            choices = {file.stem: file for file in (CONF / "sampler").glob("*.yaml")}
+            if name not in choices:
+                raise Refused(f"there is no sampler {name!r}", name, near(name, choices))
+            config["sampler"] = chosen(choices[name])
+        for key, value in arguments.items():
+            if key not in config["sampler"]:
+                known = [k for k in config["sampler"] if not k.startswith("_")]
+                fix = near(key, known) if known else "leave it out"
+                raise Refused(f"this sampler has no argument {key!r}", f"{key}={value}", fix)
+            config["sampler"] = {**config["sampler"], key: value}
+        sampler = build.make(config, "sampler")
+        sampler.accepts(self.spec)
+        return sampler
+
+    def sample(self, n: int, sampler: Sampler | None = None, seed: int = 0, batch_size: int = 256) -> torch.Tensor:
+        """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i)."""
+        sampler = sampler or self.module.parts.sampler
+        agreed = sampler.accepts(self.spec)
+        if Generates not in agreed.facts:
+            raise Refused("this sampler restores and does not generate", type(sampler).__name__, "use another sampler")
+        device = self.module.device
+        return generate(self.denoiser, self.corruption, sampler, self.spec, n, seed, batch_size, device)
+
+
+def chosen(file: Path) -> dict:
+    """A sampler's choice, resolved, with the default grid."""
+    from omegaconf import OmegaConf
+
+    grid = OmegaConf.load(CONF / "grid" / "even.yaml")
+    return OmegaConf.to_container(OmegaConf.create({"sampler": OmegaConf.load(file), "grid": grid}), resolve=True)["sampler"]

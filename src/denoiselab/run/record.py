@@ -1,0 +1,129 @@
+"""The record of a run: `metrics.jsonl`, a JSON object a line, and `summary.json`.
+
+A line has `step`, the optimizer steps done (the first step's loss has step 1), and the values logged at it with all
+their digits. What is no finite number is written as null and read as NaN: strict JSON has neither NaN nor infinities,
+and a column of numbers and nulls can be read by any tool. A line is on its way to the disk when `write` returns; a run
+that is killed loses at most the line being written. On resuming, `cut` drops what will be written again.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import denoiselab
+from denoiselab.run.identity import replacing, write_json
+
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "safetensors")
+
+
+class Record:
+    """Appends to `metrics.jsonl` in the folder of a run."""
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder) / "metrics.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """A line: `step` and the values, numbers or one-element tensors."""
+        row = {"step": step, **{name: finite(value) for name, value in values.items()}}
+        # Opened for each line: whoever replaces the file, as `cut` does, is never written past.
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def cut(self, step: int) -> None:
+        """Drops the lines after `step`, a checkpoint's, and an unfinished one at the end."""
+        kept = [line for line in lines(self.path) if json.loads(line)["step"] <= step]
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def read(path: str | Path) -> list[dict]:
+    """The lines of a `metrics.jsonl`, or of the one in a run's folder; an unfinished last line is left out."""
+    path = Path(path)
+    rows = (json.loads(line) for line in lines(path / "metrics.jsonl" if path.is_dir() else path))
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+
+
+def lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [line for line in file if line.endswith("\n")]
+
+
+def finite(value: float) -> float | None:
+    """A Python number with the digits it has; None for NaN and infinities. Takes one-element tensors too."""
+    value = value if type(value) is int else float(value)
+    return value if math.isfinite(value) else None
+
+
+def score(value: float, n: int, split: str, extractor: str | None = None, seed: int | None = None) -> dict:
+    """A metric and where it comes from: over how many samples of which split, by which extractor, by which seed."""
+    return {"value": finite(value), "n": n, "split": split, "extractor": extractor, "seed": seed}
+
+
+def summarize(folder: str | Path, metrics: Mapping[str, dict], *, seconds: float, samples: int, parameters: int,
+              steps: int, hardware: str | None = None, **more: object) -> dict:  # fmt: skip
+    """Writes `summary.json`, whole or not at all, and gives what it says.
+
+    `metrics` maps names to `score`s; `seconds` of training, `samples` seen, `parameters` that were trained, optimizer
+    `steps`; `more` is any further JSON.
+    """
+    said = {
+        "metrics": dict(metrics),
+        "seconds": seconds,
+        "samples": samples,
+        "samples_per_second": finite(samples / seconds) if seconds > 0 else None,
+        "steps": steps,
+        "parameters": parameters,
+        "code": code(),
+        "versions": versions(),
+        "hardware": hardware or processor(),
+        **more,
+    }
+    write_json(Path(folder) / "summary.json", said)
+    return said
+
+
+def code() -> dict:
+    """The version of this package and, where it runs from a checkout, the commit and whether files differ from it."""
+    here = Path(denoiselab.__file__).parent
+    commit = git("rev-parse", "HEAD", at=here)
+    return {
+        "version": denoiselab.__version__,
+        "commit": commit,
+        "changed": bool(git("status", "--porcelain", "--", ".", at=here)) if commit else None,
+    }
+
+
+def git(*arguments: str, at: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(at), *arguments], capture_output=True, text=True, timeout=5,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result may depend on, as they are named in Python."""
+    installed = {d for d in PACKAGES if any(True for _ in metadata.distributions(name=d))}
+    return {"python": platform.python_version(), **{d.replace("-", "_"): metadata.version(d) for d in PACKAGES
+                                                    if d in installed}}  # fmt: skip
+
+
+def processor() -> str:
+    """The machine's processor in words; a caller that trains on a GPU names that instead."""
+    return f"{os.cpu_count()} x {platform.processor() or platform.machine()}"
+
+
+def read_summary(folder: str | Path) -> dict:
+    """What `summary` wrote."""
+    return json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))

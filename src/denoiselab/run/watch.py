@@ -1,0 +1,73 @@
+"""Callbacks of every run: the record of training, pictures on the way, and dropout that is a function of the step."""
+
+import math
+import time
+
+import pytorch_lightning as pl
+import torch
+
+from denoiselab.randomness import key
+from denoiselab.run.cost import Cost
+from denoiselab.run.logger import Logger
+from denoiselab.run.record import Record
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more."""
+
+
+class SeedEachStep(pl.Callback):
+    """The global generators (dropout) are seeded from (seed, step, rank): no random state to save, none to restore."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer, module, share, index):
+        seed = key(self.seed, 9, index, trainer.global_rank) & (2**63 - 1)
+        torch.default_generator.manual_seed(seed)
+        if module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+class Watch(pl.Callback):
+    """Every `every` steps the loss, the rate and what was spent go to the record and the logger; at each validation its
+    metrics. `seconds` counts training over all attempts."""
+
+    def __init__(self, record: Record, logger: Logger, cost: Cost, every: int):
+        self.record, self.logger, self.cost, self.every = record, logger, cost, every
+        self.before, self.began = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.began
+
+    def state_dict(self):
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state):
+        self.before = state["seconds"]
+
+    def on_train_start(self, trainer, module):
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer, module, out, share, index):
+        step = trainer.global_step
+        if step % self.every or (index + 1) % trainer.accumulate_grad_batches:
+            return
+        loss = module.last_loss.item()
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss is {loss} at step {step}; the last checkpoint is of a step before.\n"
+                "  fix: a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
+            )
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.write({"train/loss": loss, "lr": rate, **self.cost.at(step), "seconds": round(self.seconds, 3)}, trainer)
+
+    def on_validation_end(self, trainer, module):
+        values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        self.write({**values, **self.cost.at(trainer.global_step), "seconds": round(self.seconds, 3)}, trainer)
+
+    def write(self, values: dict, trainer) -> None:
+        if trainer.is_global_zero:
+            self.record.write(trainer.global_step, values)
+            self.logger.log(values, trainer.global_step)

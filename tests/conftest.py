@@ -1,0 +1,36 @@
+"""What all tests share: one thread each (two workers share two cores), real data where it is, no network, no key."""
+
+import os
+from pathlib import Path
+
+os.environ["WANDB_MODE"] = "offline"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("WANDB_API_KEY", None)
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DENOISELAB_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The folder of real data, or a skip in words."""
+    if not DATA.is_dir():
+        pytest.skip(f"real data is not here: set DENOISELAB_DATA to the folder that holds it (looked at {DATA})")
+    return DATA
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """A cache of the session's own: tests neither read nor fill the user's."""
+    before = os.environ.get("DENOISELAB_CACHE")
+    os.environ["DENOISELAB_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "denoiselab-cache")
+    yield
+    if before is None:
+        del os.environ["DENOISELAB_CACHE"]
+    else:
+        os.environ["DENOISELAB_CACHE"] = before

@@ -1,0 +1,423 @@
+"""Corruptions: the identity where the severity is 0, a function of their random source alone, with the marginals that
+theory says; and both kernels, back and forth, lead from marginal to marginal."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from denoiselab.corruption import Absorbing, Additive, Batch, GaussianNoise, Reversible, SaltAndPepper, TokenMask, TokenUniform
+from denoiselab.posterior import Dirac, Gaussian, Known
+from denoiselab.randomness import Keyed, Stream
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.spec import Refused, Spec
+
+V = 7
+f64 = torch.float64
+
+
+def pictures(n):
+    x = torch.rand(n, 3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=f64) * 2 - 1
+    return Batch(x, torch.arange(n))
+
+
+def texts(n, length=19):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(V, (n, length), generator=g)
+    valid = torch.arange(length) < torch.randint(3, length + 1, (n, 1), generator=g)
+    return Batch(torch.where(valid, x, 0), torch.arange(n), {"valid": valid})
+
+
+IMAGE, TEXT = Spec("image", (3, 9, 7)), Spec("tokens", (19,), V)
+# A corruption of a schedule; samples of its kind; and their spec.
+CORRUPTIONS = {
+    "gaussian": (GaussianNoise, pictures, IMAGE),
+    "salt_and_pepper": (SaltAndPepper, pictures, IMAGE),
+    "token_mask": (lambda s: TokenMask(s, V), texts, TEXT),
+    "token_mask_80_10_10": (lambda s: TokenMask(s, V, 0.1, 0.1), texts, TEXT),
+    "token_uniform": (lambda s: TokenUniform(s, V), texts, TEXT),
+}
+# The Markov ones of text, with how many tokens there are in x_t.
+MARKOV_TOKENS = {"token_mask": (lambda s: TokenMask(s, V), V + 1), "token_uniform": (lambda s: TokenUniform(s, V), V)}
+MARKOV = {name: make for name, (make, _) in MARKOV_TOKENS.items()} | {"gaussian": GaussianNoise}
+SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta()}
+NOISES = SCHEDULES | {"exploding": Exploding(5.0)}
+MOVES = [(0.9, 0.5), (0.5, 0.49), (1.0, 0.3), (0.2, 0.0), (1.0, 0.0)]
+
+every = pytest.mark.parametrize("make, data, spec", CORRUPTIONS.values(), ids=CORRUPTIONS)
+token_markov = pytest.mark.parametrize("make, states", MARKOV_TOKENS.values(), ids=MARKOV_TOKENS)
+schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+noises = pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+
+
+def keys(n, seed=0):
+    return Keyed.of(seed, torch.arange(n))
+
+
+def full(n, t):
+    return torch.full((n,), t, dtype=f64)
+
+
+def fields(c):
+    return {**c._asdict(), **c.context, "context": torch.zeros(())}
+
+
+# -- every corruption
+
+
+@every
+@pytest.mark.parametrize("schedule, t", [(Constant(0.0), 1.0), (Linear(), 0.0), (LinearBeta(), 0.0)], ids=str)
+def test_severity_0_is_the_identity(make, data, spec, schedule, t):
+    batch = data(8)
+    c = make(schedule)(batch, full(8, t), keys(8))
+    assert torch.equal(c.x_t, batch.x)
+    assert torch.equal(c.seen, batch.x)
+
+
+@every
+def test_the_same_random_gives_the_same_draw(make, data, spec):
+    sources = [lambda: keys(8), lambda: Stream(torch.Generator().manual_seed(3))]
+    for source in sources:
+        one, two = (fields(make(Linear())(data(8), full(8, 0.6), source())) for _ in range(2))
+        assert all(torch.equal(one[k], two[k]) for k in one)
+    other = make(Linear())(data(8), full(8, 0.6), keys(8, seed=1))
+    assert not torch.equal(other.x_t, make(Linear())(data(8), full(8, 0.6), keys(8)).x_t)
+
+
+@every
+def test_nothing_is_drawn_but_from_random(make, data, spec):
+    batch, before = data(8), torch.get_rng_state()
+    make(Linear())(batch, full(8, 0.6), keys(8))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@every
+def test_input_is_not_changed_in_place(make, data, spec):
+    batch = data(8)
+    x, context = batch.x.clone(), {k: v.clone() for k, v in batch.context.items()}
+    c = make(Linear())(batch, full(8, 0.6), keys(8))
+    c.x_t.mul_(0)
+    assert torch.equal(batch.x, x)
+    assert all(torch.equal(batch.context[k], v) for k, v in context.items())
+
+
+@every
+def test_what_is_not_touched_is_equal(make, data, spec):
+    batch = data(64)
+    c = make(Linear())(batch, torch.linspace(0, 1, 64, dtype=f64), keys(64))
+    assert torch.equal(c.x_t[~c.touched], batch.x[~c.touched])
+    assert (c.x_t != batch.x).any()
+
+
+@every
+def test_answer_has_the_promised_shapes(make, data, spec):
+    batch = data(8)
+    c = make(Linear())(batch, full(8, 0.6), keys(8))
+    assert c.x_t.shape == batch.x.shape == c.touched.shape
+    assert c.x_t.dtype == batch.x.dtype
+    assert c.touched.dtype == torch.bool
+    assert c.scored.shape == c.target.shape
+    assert (c.scored >= 0).all()
+    assert torch.equal(c.target, batch.x)
+
+
+@every
+def test_float32_stays_float32(make, data, spec):
+    batch = data(8)
+    x = batch.x.float() if batch.x.is_floating_point() else batch.x
+    c = make(Linear())(batch._replace(x=x), torch.full((8,), 0.6), keys(8))
+    assert c.x_t.dtype == x.dtype
+
+
+@every
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+def test_a_sample_alone_equals_the_sample_in_a_batch(make, data, spec, schedule):
+    if schedule.sigma(torch.ones(())) > 1 and make is not GaussianNoise:
+        schedule = Exploding(1.0)
+    batch, r, t = data(21), keys(21), torch.rand(21, generator=torch.Generator().manual_seed(1))
+    whole = fields(make(schedule)(batch, t, r))
+    for i in (0, 5, 20):
+        one = Batch(batch.x[i : i + 1], batch.key[i : i + 1], {k: v[i : i + 1] for k, v in batch.context.items()})
+        alone = fields(make(schedule)(one, t[i : i + 1], Keyed(r.key[i : i + 1])))
+        assert all(torch.equal(alone[k][0], whole[k][i]) for k in alone if alone[k].ndim)
+
+
+@every
+def test_severity_grows_with_time(make, data, spec):
+    batch = data(64)
+    changed = [(make(Linear())(batch, full(64, t), keys(64)).x_t != batch.x).double().mean() for t in (0.0, 0.3, 0.6)]
+    assert changed[0] == 0 < changed[1] <= changed[2]
+
+
+@every
+def test_what_it_accepts_is_what_it_gives(make, data, spec):
+    """A fact that is claimed is there: kernels where there is a way back, no wrong token where it absorbs."""
+    corruption = make(Linear())
+    facts = corruption.accepts(spec).facts
+    batch = data(16)
+    c = corruption(batch, full(16, 0.6), keys(16))
+    if Reversible in facts:
+        belief = corruption.prior(batch.x).at(batch.x) if spec.kind == "tokens" else Dirac(batch.x)
+        back = corruption.transition(full(16, 0.6), full(16, 0.2))(c.x_t, belief, **c.context)
+        assert back.sample(keys(16, 2)).shape == batch.x.shape
+    if Absorbing in facts:
+        assert ((c.x_t == batch.x) | (c.x_t == corruption.mask)).all()
+    if spec.kind == "tokens":
+        assert c.x_t.max() < V + corruption.accepts(spec).specials
+
+
+@every
+def test_other_kinds_are_refused(make, data, spec):
+    with pytest.raises(Refused, match="is for"):
+        make(Linear()).accepts(TEXT if spec is IMAGE else IMAGE)
+
+
+@pytest.mark.parametrize("name", [n for n in CORRUPTIONS if n != "gaussian"])
+def test_a_severity_above_1_is_refused(name):
+    make, _, spec = CORRUPTIONS[name]
+    with pytest.raises(Refused, match="share"):
+        make(Exploding(80.0)).accepts(spec)
+    with pytest.raises(Refused, match="share"):
+        make(Constant(1.5)).accepts(spec)
+    make(Constant(1.0)).accepts(spec)
+
+
+# -- text
+
+
+@pytest.mark.parametrize("name", [n for n, (_, _, spec) in CORRUPTIONS.items() if spec is TEXT])
+def test_padding_is_neither_touched_nor_scored_and_changes_no_draw(name):
+    make = CORRUPTIONS[name][0]
+    batch, r, t = texts(32), keys(32), full(32, 0.7)
+    c = make(Linear())(batch, t, r)
+    valid = batch.context["valid"]
+    assert not (c.touched & ~valid).any()
+    assert not (c.scored.bool() & ~valid).any()
+    longer = Batch(*(torch.cat((a, torch.zeros_like(a)[:, :40]), 1) for a in (batch.x,)), batch.key,
+                   {"valid": torch.cat((valid, torch.zeros_like(valid)), 1)})  # fmt: skip
+    padded = make(Linear())(longer, t, r)
+    for a, b in ((padded.x_t, c.x_t), (padded.touched, c.touched), (padded.scored, c.scored)):
+        assert torch.equal(a[:, :19], b)
+
+
+# -- marginals
+
+
+@noises
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+def test_gaussian_draws_have_their_marginal(schedule, t):
+    n = 40000
+    x = torch.tensor([1.5, -0.3], dtype=f64)
+    gaussian, t = GaussianNoise(schedule), full(n, t)
+    x_t = gaussian(Batch(x.expand(n, 2), torch.arange(n)), t, keys(n)).x_t
+    alpha, sigma = (a[0] for a in schedule(t))
+    assert ((x_t.mean(0) - alpha * x).abs() <= 5 * sigma / n**0.5 + 1e-12).all()
+    assert ((x_t.var(0) - sigma**2).abs() <= 5 * sigma**2 * (2 / n) ** 0.5 + 1e-12).all()
+    forth = gaussian.forth(torch.zeros_like(t), t)(x.expand(n, 2))
+    assert_close(forth.mean[0], alpha * x, rtol=0, atol=1e-12)
+    assert_close(forth.var.expand(n, 1)[0, 0], sigma**2, rtol=1e-9, atol=1e-12)
+
+
+def marginal(corruption, t, states):
+    """q(x_t | x) for all x and x_t, as a matrix."""
+    zero, one = full(states, 0.0), torch.arange(states)[:, None]
+    return padded(corruption.forth(zero, zero + t)(one).mean[:, 0].double(), states)
+
+
+def padded(p, states):
+    return torch.nn.functional.pad(p, (0, states - p.shape[-1]))
+
+
+@token_markov
+@schedules
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+def test_token_draws_have_their_marginal(make, states, schedule, t):
+    n, corruption = 20000, make(schedule)
+    x = torch.tensor([[2, 0]]).expand(n, 2)
+    x_t = corruption(Batch(x, torch.arange(n)), full(n, t), keys(n)).x_t
+    want = marginal(corruption, t, states)[[2, 0]]
+    got = torch.nn.functional.one_hot(x_t, states).double().mean(0)
+    assert ((got - want).abs() <= 5 * (want * (1 - want) / n).sqrt() + 1e-9).all()
+    # Also of the kernel's own draws.
+    drawn = corruption.forth(full(n, 0.0), full(n, t))(x).sample(keys(n, 5))
+    got = torch.nn.functional.one_hot(drawn, states).double().mean(0)
+    assert ((got - want).abs() <= 5 * (want * (1 - want) / n).sqrt() + 1e-9).all()
+
+
+def test_salt_and_pepper_statistics():
+    n, share = 500, 0.3
+    batch = pictures(n)
+    c = SaltAndPepper(Constant(share))(batch, torch.ones(n), keys(n))
+    places = n * 9 * 7
+    assert (c.touched == c.touched[:, :1]).all()  # all channels at once
+    hit = c.touched[:, 0]
+    assert abs(hit.double().mean() - share) < 5 * (share * (1 - share) / places) ** 0.5
+    shown = c.x_t.movedim(1, -1)[hit]
+    assert (shown.abs() == 1).all()
+    assert (shown == shown[:, :1]).all()
+    white = (shown[:, 0] == 1).double().mean()
+    assert abs(white - 0.5) < 5 * 0.5 / (places * share) ** 0.5
+
+
+# -- kernels
+
+
+@noises
+@pytest.mark.parametrize("noise", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("t, s", MOVES)
+def test_gaussian_transition_of_the_truth_has_the_marginal(schedule, noise, t, s):
+    gaussian, x = GaussianNoise(schedule), torch.full((1, 1), 1.5, dtype=f64)
+    t, s = full(1, t), full(1, s)
+    (a_t, s_t), (a_s, s_s) = schedule.at(t, x), schedule.at(s, x)
+    back = gaussian.transition(t, s, noise)
+    p = back(a_t * x, Dirac(x))
+    slope = back(a_t * x + 1, Dirac(x)).mean - p.mean
+    assert_close(p.mean, a_s * x, rtol=0, atol=1e-12)
+    assert_close(slope**2 * s_t**2 + p.var, s_s**2, rtol=1e-9, atol=1e-12)
+
+
+@noises
+@pytest.mark.parametrize("t, s", [(t, s) for t, s in MOVES if s > 0])
+def test_gaussian_transition_is_bayes(schedule, t, s):
+    """q(x_s | x_t, x) is proportional to q(x_t | x_s) q(x_s | x): precisions add up."""
+    gaussian, x, x_t = GaussianNoise(schedule), torch.full((1, 1), 1.5, dtype=f64), torch.full((1, 1), -0.7, dtype=f64)
+    t, s = full(1, t), full(1, s)
+    a_s, s_s = schedule.at(s, x)
+    forth = gaussian.forth(s, t)
+    near = forth(torch.ones_like(x))
+    slope = near.mean - forth(torch.zeros_like(x)).mean
+    precision = 1 / s_s**2 + slope**2 / near.var
+    back = gaussian.transition(t, s)(x_t, Dirac(x))
+    assert_close(back.var, 1 / precision, rtol=1e-8, atol=0)
+    assert_close(back.mean, (a_s * x / s_s**2 + slope * x_t / near.var) / precision, rtol=1e-8, atol=1e-12)
+
+
+@noises
+@pytest.mark.parametrize("t, s", MOVES)
+def test_gaussian_forth_after_s_has_the_marginal(schedule, t, s):
+    gaussian, x = GaussianNoise(schedule), torch.full((1, 1), 1.5, dtype=f64)
+    t, s = full(1, t), full(1, s)
+    (a_t, s_t), (a_s, s_s) = schedule.at(t, x), schedule.at(s, x)
+    forth = gaussian.forth(s, t)(a_s * x)
+    assert_close(forth.mean, a_t * x, rtol=0, atol=1e-12)
+    assert_close((a_t / a_s) ** 2 * s_s**2 + forth.var, s_t**2, rtol=1e-9, atol=1e-12)
+
+
+def test_a_belief_that_has_a_width_widens_the_way_back():
+    """By the law of total variance, and to the mean changes nothing."""
+    gaussian, t, s = GaussianNoise(Cosine()), full(1, 0.7), full(1, 0.4)
+    x_t, x, var = (torch.full((1, 1), a, dtype=f64) for a in (0.3, 1.5, 0.2))
+    back = gaussian.transition(t, s)
+    sure, unsure = back(x_t, Dirac(x)), back(x_t, Gaussian(x, var))
+    slope = back(x_t, Dirac(x + 1)).mean - sure.mean
+    assert torch.equal(sure.mean, unsure.mean)
+    assert_close(unsure.var, sure.var + slope**2 * var)
+
+
+@token_markov
+@schedules
+@pytest.mark.parametrize("t, s", MOVES)
+def test_token_transition_is_bayes_and_has_the_marginal(make, states, schedule, t, s):
+    corruption = make(schedule)
+    at_t, at_s = marginal(corruption, t, states), marginal(corruption, s, states)
+    x_s, x_t = torch.arange(states)[:, None], torch.arange(states)[:, None]
+    onward = padded(corruption.forth(full(states, s), full(states, t))(x_s).mean[:, 0].double(), states)  # x_s, x_t
+    for x in range(V):
+        truth = Known(torch.full((states, 1), x), V, f64)
+        back = padded(corruption.transition(full(states, t), full(states, s))(x_t, truth).mean[:, 0], states)  # x_t, x_s
+        there = at_t[x] > 0
+        assert_close((at_t[x][there] @ back[there]), at_s[x], rtol=0, atol=1e-12)
+        bayes = (onward * at_s[x][:, None]).T
+        bayes = bayes[there] / bayes[there].sum(1, keepdim=True)
+        assert_close(back[there], bayes, rtol=0, atol=1e-9)
+
+
+@token_markov
+@schedules
+@pytest.mark.parametrize("t, s", MOVES)
+def test_token_forth_after_s_has_the_marginal(make, states, schedule, t, s):
+    corruption = make(schedule)
+    onward = padded(corruption.forth(full(states, s), full(states, t))(torch.arange(states)[:, None]).mean[:, 0], states)
+    at_s, at_t = marginal(corruption, s, states), marginal(corruption, t, states)
+    assert_close((at_s @ onward.double())[:V], at_t[:V], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MARKOV)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_nothing_is_left_at_the_end(name, schedule):
+    """Under a schedule that leaves nothing, the corruption at t = 1 is its prior."""
+    corruption = MARKOV[name](SCHEDULES[schedule])
+    x = texts(4).x if name in MARKOV_TOKENS else pictures(4).x
+    last = corruption.forth(full(4, 0.0), full(4, 1.0))(x).kl(corruption.prior(x))
+    assert_close(last.double(), torch.zeros(x.shape, dtype=f64), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", MARKOV)
+def test_prior_is_like_what_it_is_like(name):
+    corruption = MARKOV[name](Linear())
+    like = texts(4).x if name in MARKOV_TOKENS else pictures(4).x.float()
+    drawn = corruption.prior(like).sample(keys(4))
+    assert drawn.shape == like.shape
+    assert drawn.dtype == like.dtype
+
+
+# -- BERT
+
+
+def test_bert_statistics():
+    """15 % are scored, of these 80 % show the mask, 10 % another token (one in V of them the same), 10 % themselves."""
+    n, length, vocabulary = 512, 128, 1000
+    x = torch.randint(vocabulary, (n, length), generator=torch.Generator().manual_seed(0))
+    valid = torch.arange(length) < torch.randint(20, length, (n, 1), generator=torch.Generator().manual_seed(1))
+    bert = TokenMask(Constant(0.15), vocabulary, swapped=0.1, kept=0.1)
+    c = bert(Batch(x, torch.arange(n), {"valid": valid}), torch.ones(n), keys(n))
+    assert torch.equal(c.scored, c.touched)
+    ours = shares(x, c.x_t, c.touched, bert.mask, valid)
+    for (k, m), p in zip(ours, (0.15, 0.8, 0.1 + 0.1 / vocabulary, 0.1 - 0.1 / vocabulary), strict=True):
+        assert abs(k / m - p) < 5 * (p * (1 - p) / m) ** 0.5
+
+
+def shares(x, shown, scored, mask, valid):
+    """How many of how many are scored; and of these masked, equal, other."""
+    hit = int(scored.sum())
+    masked = scored & (shown == mask)
+    same = scored & (shown == x)
+    counts = [int(a.sum()) for a in (masked, same, scored & ~masked & ~same)]
+    return [(hit, int(valid.sum())), *((k, hit) for k in counts)]
+
+
+def test_bert_statistics_are_those_of_transformers():
+    reason = "compares with transformers, which is not installed"
+    transformers = pytest.importorskip("transformers", reason=reason)
+    tokenizers = pytest.importorskip("tokenizers", reason=reason)
+    vocabulary, n, length = 1000, 512, 128
+    words = {str(i): i for i in range(vocabulary)} | {"[MASK]": vocabulary, "[PAD]": vocabulary + 1}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="0")),
+        mask_token="[MASK]", pad_token="[PAD]",
+    )  # fmt: skip
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=0.15, seed=3)
+    x = torch.randint(vocabulary, (n, length), generator=torch.Generator().manual_seed(0))
+    everywhere = torch.ones_like(x, dtype=torch.bool)
+    theirs = collator([{"input_ids": row, "special_tokens_mask": [0] * length} for row in x.tolist()])
+    bert = TokenMask(Constant(0.15), vocabulary, swapped=0.1, kept=0.1)
+    ours = bert(Batch(x, torch.arange(n)), torch.ones(n), keys(n))
+    asked = theirs["labels"] != -100
+    assert torch.equal(theirs["labels"][asked], x[asked])
+    for (a, n_a), (b, n_b) in zip(
+        shares(x, ours.x_t, ours.scored, bert.mask, everywhere),
+        shares(x, theirs["input_ids"], asked, vocabulary, everywhere), strict=True,
+    ):  # fmt: skip
+        p = (a + b) / (n_a + n_b)
+        assert abs(a / n_a - b / n_b) < 5 * (p * (1 - p) * (1 / n_a + 1 / n_b)) ** 0.5
+
+
+@pytest.mark.parametrize("swapped, kept", [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5)])
+def test_only_the_mask_alone_has_a_way_back(swapped, kept):
+    facts = TokenMask(Linear(), V, swapped, kept).accepts(TEXT).facts
+    assert (Reversible in facts) == (Absorbing in facts) == (swapped + kept == 0)
+
+
+def test_noise_of_level_0_is_not_additive():
+    """Whoever divides by sigma must not take it for noise."""
+    assert Additive in GaussianNoise(Constant(0.2)).accepts(IMAGE).facts
+    assert Additive not in GaussianNoise(Constant(0.0)).accepts(IMAGE).facts

@@ -1,0 +1,420 @@
+"""Objectives: the bound of a perfect belief is the entropy of the data; weights are what they claim; sums over parts of a
+batch equal the whole; and what the spec accepts is finite at both ends of time."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.testing import assert_close
+
+from denoiselab.corruption import Batch, Corrupted, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
+from denoiselab.denoiser import (
+    V, Epsilon, Karras, Large, Learned, Logits, Point, Residual, Subs, TokenLogits, Velocity, X0,
+)  # fmt: skip
+from denoiselab.objective import (
+    EDM, ELBO, MAE, MSE, Bound, CrossEntropy, Huber, Hybrid, OfV, OfVelocity, Simple, Unit, Weighted, places, scored,
+)  # fmt: skip
+from denoiselab.oracle import Normal, Texts
+from denoiselab.posterior import Categorical, Dirac
+from denoiselab.randomness import Keyed
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.spec import Refused, Spec, compose
+from denoiselab.times import OnGrid
+
+f64 = torch.float64
+VOCABULARY = 4
+TERMINAL = {"linear": Linear(), "cosine": Cosine()}
+SCHEDULES = TERMINAL | {
+    "linear_beta": LinearBeta(), "exploding": Exploding(), "constant": Constant(0.2), "constant_0": Constant(0.0),
+    "constant_1": Constant(1.0),
+}  # fmt: skip
+TOKEN_CORRUPTIONS = {
+    "token_mask": lambda s: TokenMask(s, VOCABULARY), "token_uniform": lambda s: TokenUniform(s, VOCABULARY),
+    "token_mask_80_10_10": lambda s: TokenMask(s, VOCABULARY, 0.1, 0.1),
+}  # fmt: skip
+MARKOV_TOKENS = {"token_mask": VOCABULARY + 1, "token_uniform": VOCABULARY}  # and how many tokens x_t has
+PICTURE_CORRUPTIONS = {"gaussian": GaussianNoise, "salt_and_pepper": SaltAndPepper}
+PARAMETERIZATIONS = {
+    "x0": X0(), "residual": Residual(), "epsilon": Epsilon(), "v": V(), "velocity": Velocity(), "karras": Karras(),
+}  # fmt: skip
+HEADS = {"dirac": Point(), "large": Large(), "learned": Learned()}
+WEIGHTS = {"unit": Unit(), "simple": Simple(), "v": OfV(), "velocity": OfVelocity(), "edm": EDM()}
+COSTS = {
+    "mse": (MSE(), lambda a, b: F.mse_loss(a, b, reduction="none")),
+    "mae": (MAE(), lambda a, b: F.l1_loss(a, b, reduction="none")),
+    "huber": (Huber(0.3), lambda a, b: F.huber_loss(a, b, reduction="none", delta=0.3)),
+}
+STEPS = 50
+OBJECTIVES = {name: Weighted(MSE(), weight) for name, weight in WEIGHTS.items()} | {
+    "mae": Weighted(MAE(), Unit()), "huber": Weighted(Huber(), Unit()), "bound": Bound(STEPS),
+    "hybrid": Hybrid(Weighted(MSE(), Simple()), Bound(STEPS)),
+}  # fmt: skip
+TOKEN_OBJECTIVES = {
+    "cross_entropy": Weighted(CrossEntropy(), Unit()), "elbo": Weighted(CrossEntropy(), ELBO()), "bound": Bound(STEPS),
+}  # fmt: skip
+IMAGE, TEXT = Spec("image", (2, 3, 3)), Spec("tokens", (6,), VOCABULARY)
+
+
+class Says(nn.Module):
+    """A network that is a function of (x, noise)."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x, noise, **context):
+        return self.f(x, noise)
+
+
+def keys(n, seed=0):
+    return Keyed.of(seed, torch.arange(n))
+
+
+def full(n, t):
+    return torch.full((n,), t, dtype=f64)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=f64)
+
+
+# -- the bound of the oracle is the entropy
+
+
+def all_pairs(corruption, states, p, t):
+    """Every (x, x_t) there can be, one token long, with its probability."""
+    x, x_t = (a.flatten()[:, None] for a in torch.meshgrid(torch.arange(len(p)), torch.arange(states), indexing="ij"))
+    zero = full(len(x), 0.0)
+    likely = corruption.forth(zero, zero + t)(x).log_prob(x_t)[:, 0].exp()
+    keep = likely * p[x[:, 0]] > 0
+    x, x_t = x[keep], x_t[keep]
+    yes = torch.ones_like(x, dtype=torch.bool)
+    return (likely * p[:, None].expand(-1, states).flatten())[keep], Corrupted(x_t, x_t, x, yes, yes)
+
+
+@pytest.mark.parametrize("name", MARKOV_TOKENS)
+@pytest.mark.parametrize("schedule", TERMINAL.values(), ids=TERMINAL)
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_bound_of_the_oracle_is_the_entropy_of_tokens(name, schedule, steps):
+    corruption = TOKEN_CORRUPTIONS[name](schedule)
+    p = torch.tensor([0.7, 0.2, 0.1], dtype=f64)
+    oracle = Texts(torch.arange(3)[:, None], p, corruption, VOCABULARY)
+    bound, total = Bound(steps), 0.0
+    for i in range(1, steps + 1):
+        likely, c = all_pairs(corruption, MARKOV_TOKENS[name], p, i / steps)
+        t = full(len(c.x_t), i / steps)
+        total += (likely * bound(oracle(c.x_t, t), c, t, corruption)[:, 0]).sum() / steps
+    total += (p[:, None] * bound.prior(torch.arange(3)[:, None], corruption)).sum()
+    assert_close(total, -torch.xlogy(p, p).sum(), rtol=1e-6, atol=0)
+
+
+def test_bound_of_dependent_tokens_falls_to_the_entropy():
+    """A belief that is exact, but token by token, misses what is hidden in one move: half as much in twice the moves."""
+    corruption, texts = TokenMask(Linear(), 2), torch.tensor([[0, 0, 0], [1, 1, 1], [0, 1, 1]])
+    share = torch.tensor([0.5, 0.3, 0.2], dtype=f64)
+    oracle = Texts(texts, share, corruption, 2)
+    x, x_t = zip(*((x, x_t) for x in texts.tolist() for x_t in itertools.product(range(3), repeat=3)), strict=True)
+    x, x_t = torch.tensor(x), torch.tensor(x_t)
+    prior, gaps = share.repeat_interleave(27), []
+    for steps in (8, 16, 32, 64):
+        bound, total = Bound(steps), 0.0
+        for i in range(1, steps + 1):
+            t = full(len(x), i / steps)
+            likely = corruption.forth(torch.zeros_like(t), t)(x).log_prob(x_t).sum(1).exp() * prior
+            keep, yes = likely > 0, torch.ones_like(x, dtype=torch.bool)
+            c = Corrupted(x_t[keep], x_t[keep], x[keep], yes[keep], yes[keep])
+            cost = bound(oracle(c.x_t, t[keep]), c, t[keep], corruption).sum(1)
+            total += (likely[keep] * cost).sum().item() / steps
+        gaps.append(total + torch.xlogy(share, share).sum().item())
+    print("\nbound - entropy at 8, 16, 32, 64 steps:", *(f"{g:.5f}" for g in gaps))
+    assert all(g > 0 for g in gaps)
+    assert all(1.8 < a / b < 2.2 for a, b in itertools.pairwise(gaps))
+
+
+def gauss_hermite(n):
+    """Nodes and weights of the expectation under a standard normal (Golub and Welsch, 1969)."""
+    off = torch.arange(1, n, dtype=f64).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    return nodes, vectors[0] ** 2
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20])
+def test_bound_of_the_oracle_is_the_entropy_of_a_gaussian(steps):
+    """In nats, of data rounded to a small bin; expectations by quadrature over data and noise."""
+    std, bin, schedule = 0.5, 1e-3, LinearBeta()
+    gaussian, oracle, bound = GaussianNoise(schedule), Normal(0.0, std, schedule), Bound(steps, bin)
+    nodes, weights = gauss_hermite(60)
+    w = torch.outer(weights, weights).flatten()
+    x, z = (a.flatten()[:, None] for a in torch.meshgrid(std * nodes, nodes, indexing="ij"))
+    total = (w[:, None] * bound.prior(x, gaussian)).sum()
+    yes = torch.ones_like(x, dtype=torch.bool)
+    for i in range(1, steps + 1):
+        t = full(len(x), i / steps)
+        alpha, sigma = schedule.at(t, x)
+        x_t = alpha * x + sigma * z
+        c = Corrupted(x_t, x_t, x, yes, yes)
+        total += (w[:, None] * bound(oracle(x_t, t), c, t, gaussian)).sum() / steps
+    entropy = 0.5 * math.log(2 * math.pi * math.e * std**2) - math.log(bin)
+    assert_close(total.item(), entropy, rtol=0, atol=1e-4)
+
+
+# -- closed forms
+
+
+def question(corruption, n=64, length=12, seed=0):
+    x = torch.randint(VOCABULARY, (n, length), generator=torch.Generator().manual_seed(seed))
+    t = torch.randint(2, 10, (n,), generator=torch.Generator().manual_seed(seed)).double() / 10
+    return corruption(Batch(x, torch.arange(n)), t, keys(n)), t
+
+
+@pytest.mark.parametrize("schedule", TERMINAL.values(), ids=TERMINAL)
+def test_masked_bound_is_its_closed_form(schedule):
+    """T KL = T (sigma_t - sigma_s) / sigma_t times the cross-entropy where masked, 0 elsewhere."""
+    corruption = TokenMask(schedule, VOCABULARY)
+    c, t = question(corruption)
+    belief = Categorical(randn(64, 12, VOCABULARY))
+    for steps in (10, 100, 1000):
+        hit_t, hit_s = schedule.sigma(t)[:, None], schedule.sigma(t - 1 / steps)[:, None]
+        want = steps * (hit_t - hit_s) / hit_t * -belief.log_prob(c.target) * c.touched
+        assert_close(Bound(steps)(belief, c, t, corruption), want, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", TERMINAL.values(), ids=TERMINAL)
+def test_elbo_weight_is_the_bounds_limit(schedule):
+    corruption = TokenMask(schedule, VOCABULARY)
+    c, t = question(corruption)
+    belief = Categorical(randn(64, 12, VOCABULARY))
+    limit = Weighted(CrossEntropy(), ELBO())(belief, c, t, corruption) * c.scored
+    off = [(Bound(n)(belief, c, t, corruption) * c.scored - limit).abs().max().item() for n in (10**3, 10**4, 10**5)]
+    print("\noff the limit at 1e3, 1e4, 1e5 steps:", *(f"{o:.1e}" for o in off))
+    assert off[-1] < 1e-4 * limit.max()
+    if not isinstance(schedule, Linear):  # where sigma is linear, the bound is its limit in any number of steps
+        assert off[0] > 5 * off[1] > 25 * off[2]
+
+
+def test_uniform_bound_is_the_matrices_of_d3pm():
+    """Equations 3 and 4 of Austin et al., spelled out, with the belief mixed over x."""
+    corruption = TokenUniform(Linear(), VOCABULARY)
+    n, length, eye = 16, 7, torch.eye(VOCABULARY, dtype=f64)
+    x = torch.randint(VOCABULARY, (n, length), generator=torch.Generator().manual_seed(0))
+    t = full(n, 0.6)
+    c = corruption(Batch(x, torch.arange(n)), t, keys(n))
+    belief = Categorical(randn(n, length, VOCABULARY))
+    to_s, to_t, s_to_t = (k * eye + (1 - k) / VOCABULARY for k in (0.5, 0.4, 0.4 / 0.5))
+    want = torch.zeros(n, length, dtype=f64)
+    for i, j in itertools.product(range(n), range(length)):
+        seen = c.x_t[i, j]
+        way_back = s_to_t[:, seen] * to_s / to_t[:, seen][:, None]  # row: x, column: x_s
+        true, mixed = way_back[x[i, j]], belief.mean[i, j] @ way_back
+        want[i, j] = (true * (true / mixed).log()).sum()
+    assert_close(Bound(10)(belief, c, t, corruption), 10 * want, rtol=1e-8, atol=1e-10)
+
+
+# -- costs and weights
+
+
+@pytest.mark.parametrize("cost, reference", COSTS.values(), ids=COSTS)
+def test_costs_are_torchs(cost, reference):
+    a, b = randn(4, 5, seed=1), randn(4, 5, seed=2)
+    assert_close(cost(Dirac(a), b, 1.0), reference(a, b))
+    assert_close(cost(Dirac(a), b, 0.3), reference(a / 0.3, b / 0.3))
+
+
+def test_cross_entropy_is_torchs():
+    logits, x = randn(4, 6, VOCABULARY), torch.randint(VOCABULARY, (4, 6), generator=torch.Generator().manual_seed(0))
+    want = F.cross_entropy(logits.transpose(1, 2), x, reduction="none")
+    assert_close(CrossEntropy()(Categorical(logits), x, 1.0), want)
+
+
+# The pairs of papers: with its weight, the squared error of x is that of what the network says.
+MATCHED = {
+    "x0": (X0(), Unit(), lambda a, b, x, z: x),
+    "epsilon": (Epsilon(), Simple(), lambda a, b, x, z: z),
+    "v": (V(), OfV(), lambda a, b, x, z: a * z - b * x),
+    "velocity": (Velocity(), OfVelocity(), lambda a, b, x, z: z - x),
+}
+
+
+@pytest.mark.parametrize("plan, weight, truth", MATCHED.values(), ids=MATCHED)
+@pytest.mark.parametrize("name", ["linear", "cosine", "linear_beta", "exploding", "constant"])
+def test_weighted_error_of_x_is_the_error_of_what_is_said(plan, weight, truth, name):
+    schedule = SCHEDULES[name]
+    x, z, out = randn(3, 32, 2, 3, 3)
+    t = torch.linspace(0.05, 0.95, 32, dtype=f64)
+    corruption = GaussianNoise(schedule)
+    alpha, sigma = schedule.at(t, x)
+    c = Corrupted(alpha * x + sigma * z, x, x, x > -9, x > -9)
+    belief = plan.build(Says(lambda y, n: out), corruption, Point())(c.x_t, t)
+    ours = Weighted(MSE(), weight)(belief, c, t, corruption)
+    assert_close(ours, (out - truth(alpha, sigma, x, z)) ** 2, rtol=1e-8, atol=1e-9)
+
+
+def test_edm_weight_makes_the_networks_error_count_alike_at_all_times():
+    t, schedule = torch.linspace(0.01, 1, 100, dtype=f64), Exploding()
+    for std in (0.5, 1.0):
+        c_out = Karras(std).coefficients(t, *schedule(t)).c_out
+        assert_close(EDM(std)(schedule, t) * c_out**2, torch.ones_like(t))
+
+
+def test_elbo_weight_is_1_over_t_of_the_linear_schedule():
+    t = torch.linspace(0.01, 1, 100, dtype=f64)
+    assert_close(ELBO()(Linear(), t), 1 / t)
+
+
+# -- counts, and sums over parts
+
+
+def test_counts():
+    x = torch.zeros(2, 5, dtype=torch.int64)
+    valid = torch.arange(5) < torch.tensor([[5], [2]])
+    asked = torch.zeros(2, 5, dtype=torch.bool)
+    c = Corrupted(x, x, x, asked, asked, {"valid": valid})
+    assert scored(c) == 1  # nothing is divided by 0
+    assert places(c) == 7
+    asked = asked.clone()
+    asked[0, :3] = True
+    assert scored(c._replace(scored=asked * 0.3)) == 3  # how much is not how many
+    assert places(c._replace(context={})) == 10
+    for objective, want in ((Weighted(CrossEntropy(), Unit()), 3), (Weighted(CrossEntropy(), ELBO()), 7), (Bound(9), 7)):
+        assert objective.count(c._replace(scored=asked)) == want
+
+
+SUMMED = {
+    "cross_entropy": (TokenMask(Linear(), VOCABULARY), Weighted(CrossEntropy(), Unit())),
+    "bert": (TokenMask(Linear(), VOCABULARY, 0.1, 0.1), Weighted(CrossEntropy(), Unit())),
+    "elbo": (TokenMask(Linear(), VOCABULARY), Weighted(CrossEntropy(), ELBO())),
+    "bound_masked": (TokenMask(Linear(), VOCABULARY), Bound(10)),
+    "bound_uniform": (TokenUniform(Linear(), VOCABULARY), Bound(10)),
+}
+
+
+@pytest.mark.parametrize("corruption, objective", SUMMED.values(), ids=SUMMED)
+def test_sums_over_ranks_and_micro_batches_are_the_whole(corruption, objective):
+    """Total over count, both summed over parts of any size; a mean of means is another number."""
+    n, length = 64, 20
+    g = torch.Generator().manual_seed(0)
+    valid = torch.arange(length) < torch.randint(2, length + 1, (n, 1), generator=g)
+    x = torch.where(valid, torch.randint(VOCABULARY, (n, length), generator=g), 0)
+    t = torch.randint(1, 11, (n,), generator=g).double() / 10
+    embedding, weight = randn(VOCABULARY + 1, 8), randn(8, VOCABULARY, seed=1).requires_grad_()
+    r = keys(n)
+
+    def part(i):
+        batch = Batch(x[i], r.key[i], {"valid": valid[i]})
+        c = corruption(batch, t[i], Keyed(r.key[i]))
+        cost = objective(Categorical(embedding[c.x_t] @ weight), c, t[i], corruption) * c.scored
+        (gradient,) = torch.autograd.grad(cost.sum(), weight)
+        return cost.sum().detach(), gradient, objective.count(c)
+
+    total, gradient, count = part(slice(0, n))
+    parts = [part(i) for i in (slice(0, 10), slice(10, 32), slice(32, 40), slice(40, n))]
+    totals, gradients, counts = (sum(a) for a in zip(*parts, strict=True))
+    assert counts == count
+    assert_close(totals / counts, total / count)
+    assert_close(gradients / counts, gradient / count, rtol=1e-9, atol=1e-9)
+    assert abs(sum(a / k for a, _, k in parts) / 4 - total / count) > 1e-4
+
+
+def test_hybrid_teaches_the_width_alone():
+    """The mean's gradient is the main objective's, to the bit; the width has one of its own."""
+    schedule, n = LinearBeta(100, 1e-3, 0.2), 32
+    gaussian, t = GaussianNoise(schedule), torch.arange(2, 34).double() / 100
+    c = gaussian(Batch(randn(n, 2), torch.arange(n)), t, keys(n))
+    out = randn(n, 4, seed=1).requires_grad_()
+    main = Weighted(MSE(), Simple())
+    gradients = []
+    for objective in (main, Hybrid(main, Bound(100, 0.01), 1.0)):
+        belief = Epsilon().build(Says(lambda y, noise: out), gaussian, Learned())(c.x_t, t)
+        gradients.append(torch.autograd.grad(objective(belief, c, t, gaussian).sum(), out)[0])
+    assert torch.equal(gradients[0][:, :2], gradients[1][:, :2])
+    assert (gradients[0][:, 2:] == 0).all()
+    assert (gradients[1][:, 2:] != 0).all()
+
+
+# -- finite at the ends of time, or refused
+
+
+def accepted(spec, *parts):
+    try:
+        compose(spec, *parts)
+    except Refused:
+        return False
+    return True
+
+
+def ends(schedule, objective):
+    """t_min and t_max; a bound's grid begins at 1 / steps."""
+    first = 1 / STEPS if isinstance(objective, (Bound, Hybrid)) else schedule.t_min
+    return (first, schedule.t_max)
+
+
+def finite(corruption, denoiser, objective, x, t, parameter):
+    """Are loss and gradient finite?"""
+    t = torch.full((len(x),), t)
+    c = corruption(Batch(x, torch.arange(len(x))), t, keys(len(x)))
+    cost = objective(denoiser(c.x_t, t, seen=c.seen), c, t, corruption) * c.scored
+    loss = cost.sum() / objective.count(c)
+    (gradient,) = torch.autograd.grad(loss, parameter, allow_unused=True)
+    return bool(loss.isfinite()) and (gradient is None or bool(gradient.isfinite().all()))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("plan", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_loss_of_pictures_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
+    x = randn(8, 2, 3, 3).float().clamp(-1, 1)
+    for make, head in itertools.product(PICTURE_CORRUPTIONS.values(), HEADS.values()):
+        corruption = make(schedule)
+        if not accepted(IMAGE, corruption, plan, head, OnGrid(STEPS), objective):
+            continue
+        out = randn(8, 4 if isinstance(head, Learned) else 2, 3, 3, seed=1).float().requires_grad_()
+        denoiser = plan.build(Says(lambda y, n, out=out: out), corruption, head)
+        for t in ends(schedule, objective):
+            assert finite(corruption, denoiser, objective, x, t, out), (corruption, head, t)
+
+
+@pytest.mark.parametrize("objective", TOKEN_OBJECTIVES.values(), ids=TOKEN_OBJECTIVES)
+@pytest.mark.parametrize("plan", [TokenLogits(), Subs()], ids=["logits", "subs"])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_loss_of_text_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
+    x = torch.randint(VOCABULARY, (8, 6), generator=torch.Generator().manual_seed(0))
+    for make in TOKEN_CORRUPTIONS.values():
+        corruption = make(schedule)
+        if not accepted(TEXT, corruption, plan, Logits(), OnGrid(STEPS), objective):
+            continue
+        out = randn(8, 6, VOCABULARY, seed=1).float().requires_grad_()
+        denoiser = plan.build(Says(lambda y, n, out=out: out), corruption, Logits())
+        for t in ends(schedule, objective):
+            assert finite(corruption, denoiser, objective, x, t, out), (corruption, t)
+
+
+@pytest.mark.parametrize("name", TERMINAL)
+def test_epsilon_without_signal_is_refused_and_would_not_be_finite(name):
+    corruption = GaussianNoise(TERMINAL[name])
+    with pytest.raises(Refused, match="Epsilon cannot work with Terminal"):
+        compose(IMAGE, corruption, Epsilon(), Point())
+    out = randn(8, 2, 3, 3).float().requires_grad_()
+    denoiser = Epsilon().build(Says(lambda y, n: out), corruption, Point())
+    assert not finite(corruption, denoiser, Weighted(MSE(), Unit()), randn(8, 2, 3, 3).float(), 1.0, out)
+
+
+@pytest.mark.parametrize("weight", [Simple(), OfV(), OfVelocity(), EDM()], ids=lambda w: type(w).__name__)
+def test_a_weight_over_no_noise_is_refused_and_would_not_be_finite(weight):
+    corruption, objective = GaussianNoise(Constant(0.0)), Weighted(MSE(), weight)
+    assert not accepted(IMAGE, corruption, X0(), Point(), objective)
+    out = randn(8, 2, 3, 3).float().requires_grad_()
+    denoiser = X0().build(Says(lambda y, n: out), corruption, Point())
+    assert not finite(corruption, denoiser, objective, randn(8, 2, 3, 3).float(), 1.0, out)
+
+
+def test_what_is_accepted_is_not_little():
+    """The laws above hold for something: how many cells are accepted."""
+    cells = [accepted(IMAGE, make(s), plan, head, OnGrid(STEPS), objective)
+             for make, s, plan, head, objective in itertools.product(
+                 PICTURE_CORRUPTIONS.values(), SCHEDULES.values(), PARAMETERIZATIONS.values(), HEADS.values(),
+                 OBJECTIVES.values())]  # fmt: skip
+    print(f"\n{sum(cells)} of {len(cells)} accepted")
+    assert sum(cells) > 500
