@@ -95,7 +95,12 @@ def main() -> None:
     rows = []
     for name, (overrides, goal) in CASES.items():
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            fixed = ["experiment=flow", "logger=csv", f"trainer.max_steps={asked.steps}", "trainer.val_check_interval=1000000"]
+            fixed = [
+                "experiment=flow",
+                "logger=csv",
+                f"trainer.max_steps={asked.steps}",
+                "trainer.val_check_interval=1000000",
+            ]
             config = build.plain(compose("train", [*fixed, *overrides]))
         data = build.load(config)
         times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -106,7 +111,11 @@ def main() -> None:
         mine, peer = (statistics.median(times[side]) * 1e3 for side in ("ours", "bare"))
         rows.append({"case": name, "ours_ms": mine, "bare_ms": peer, "ratio": mine / peer, "goal": goal})
         print(f"{name:6}  ours {mine:7.2f} ms  bare {peer:7.2f} ms  ratio {mine / peer:.3f}  goal {goal}")
-    machine = {"processor": platform.processor() or platform.machine(), "threads": asked.threads, "torch": torch.__version__}
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": asked.threads,
+        "torch": torch.__version__,
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps({"rows": rows, "machine": machine}, indent=2) + "\n")
 
 

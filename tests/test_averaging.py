@@ -89,7 +89,8 @@ def test_the_counter_and_both_weights_come_back_exactly(tmp_path):
 
     fit(tmp_path, rule(), 5, module=Half())
     saved = SafeIO().load_checkpoint(path)
-    assert saved["current_model_state"]["w"].tolist() == [5.0] * 3 and saved["state_dict"]["w"][0] < 5
+    assert saved["current_model_state"]["w"].tolist() == [5.0] * 3
+    assert saved["state_dict"]["w"][0] < 5
     assert saved["averaging_state"]["n_averaged"].item() == 5
     again, trainer = fit(tmp_path, rule(), 9, path)
     assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), again.state_dict().values(), strict=True))
@@ -108,7 +109,8 @@ def test_a_half_life_in_samples_is_one_at_any_batch_size():
 def test_the_ramp_rises_to_the_half_life():
     average = EMA(half_life=1000, ramp=0.05)
     decays = [average.decay_at(step) for step in range(1, 30000)]
-    assert 0 < decays[0] < 1e-5 and decays == sorted(decays)
+    assert 0 < decays[0] < 1e-5
+    assert decays == sorted(decays)
     assert decays[-1] == EMA(1000, ramp=None).decay_at(1) > decays[19000]
     # As the customary (1 + step) / (10 + step), for long runs.
     customary = EMA(1e12, ramp=math.log(2) / 9)

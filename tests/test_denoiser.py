@@ -7,8 +7,21 @@ from torch.testing import assert_close
 
 from denoiselab.corruption import Absorbing, Additive, GaussianNoise, Terminal, TokenMask
 from denoiselab.denoiser import (
-    V, Epsilon, Karras, Large, Learned, Logits, Point, Residual, Spread, Subs, Substituted, TokenLogits, Tokens, Velocity,
     X0,
+    Epsilon,
+    Karras,
+    Large,
+    Learned,
+    Logits,
+    Point,
+    Residual,
+    Spread,
+    Subs,
+    Substituted,
+    TokenLogits,
+    Tokens,
+    V,
+    Velocity,
 )  # fmt: skip
 from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
@@ -16,7 +29,8 @@ from denoiselab.spec import Refused, Spec
 f64 = torch.float64
 N, VOCABULARY = 16, 6
 SCHEDULES = {
-    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0), "constant": Constant(0.2),
+    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0),
+    "constant": Constant(0.2),
 }  # fmt: skip
 
 
@@ -143,7 +157,7 @@ def test_the_network_is_told_the_time_and_sees_what_is_seen(plan, truth):
         told.update(y=y, noise=noise)
         return torch.zeros_like(y)
 
-    x, _, t, alpha, sigma, x_t = sample(Cosine())
+    x, _, t, _, _, x_t = sample(Cosine())
     denoiser = build(plan, Cosine(), network)
     c = plan.coefficients(t, *Cosine()(t))
     c_in = torch.as_tensor(c.c_in, dtype=f64).expand(N)[:, None, None, None]
@@ -156,7 +170,7 @@ def test_the_network_is_told_the_time_and_sees_what_is_seen(plan, truth):
 
 
 def test_a_denoiser_has_no_use_for_the_belief_before():
-    x, z, t, _, _, x_t = sample(Cosine())
+    _, z, t, _, _, x_t = sample(Cosine())
     denoiser = build(Epsilon(), Cosine(), lambda y, n: z)
     assert torch.equal(denoiser(x_t, t, previous=denoiser(x_t, t)).mean, denoiser(x_t, t).mean)
 
@@ -166,7 +180,7 @@ def test_context_reaches_the_network():
         def forward(self, x, noise, label):
             return x * 0 + label[:, None, None, None]
 
-    x, _, t, _, _, x_t = sample(Cosine())
+    _, _, t, _, _, x_t = sample(Cosine())
     denoiser = X0().build(Labelled(), GaussianNoise(Cosine()), Point())
     assert_close(denoiser(x_t, t, label=torch.arange(N)).mean[:, 0, 0, 0], torch.arange(N).double())
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from denoiselab.corruption import TokenMask, TokenUniform
-from denoiselab.oracle import Normal, Points, Texts
-from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
+from denoiselab.corruption import Batch, TokenMask, TokenUniform
+from denoiselab.oracle import Chain, Normal, Points, Texts
+from denoiselab.randomness import Keyed
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
 
 f64 = torch.float64
 SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0)}
@@ -79,3 +80,29 @@ def test_texts_are_bayes(name, t):
         want = torch.stack([torch.stack([p[texts[:, i] == v].sum() for v in range(V)]) for i in range(2)]) / p.sum()
         belief = Texts(texts, share, corruption, V)(torch.tensor([x_t]), torch.tensor(t, dtype=f64))
         assert_close(belief.mean[0], want, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "corruption, t",
+    [(TokenMask(Linear(), 3), 0.5), (TokenUniform(Linear(), 3), 0.6), (TokenMask(Constant(0.3), 3, 0.2, 0.3), 1.0)],
+)
+def test_chain_is_the_enumerated_posterior(corruption, t):
+    """Of all texts of five tokens, each place asked as it is scored and the others as they are shown."""
+    v, length = 3, 5
+    g = torch.Generator().manual_seed(0)
+    onward, first = (torch.rand(*shape, generator=g, dtype=torch.float64) for shape in ((v, v, v), (v, v)))
+    onward, first = onward / onward.sum(2, keepdim=True), first / first.sum()
+    texts = torch.cartesian_prod(*[torch.arange(v)] * length)
+    prior = first[texts[:, 0], texts[:, 1]] * onward[texts[:, :-2], texts[:, 1:-1], texts[:, 2:]].prod(1)
+    n = 40
+    times = torch.full((n,), t, dtype=torch.float64)
+    x_t = corruption(Batch(texts[:n], torch.arange(n)), times, Keyed.of(0, torch.arange(n))).x_t
+    belief = Chain(onward, first, corruption)(x_t, times).mean
+    shown, asked = corruption.evidence(x_t, times)
+    said = shown[:, torch.arange(length), texts].double()  # (n, texts, places)
+    for place in range(length):
+        own = asked[:, place, texts[:, place]]
+        others = said[:, :, [j for j in range(length) if j != place]].prod(2)
+        joint = prior * own * others
+        exact = torch.stack([joint[:, texts[:, place] == c].sum(1) for c in range(v)], 1)
+        assert torch.allclose(belief[:, place], exact / exact.sum(1, keepdim=True), rtol=0, atol=1e-12)

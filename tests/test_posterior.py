@@ -43,7 +43,7 @@ NUMBER = {
     "gaussian_shared_width": (Gaussian(MEAN, 0.3), Gaussian(MEAN, 0.6)),
     "dirac": (Dirac(MEAN), Dirac(MEAN + 1)),
 }
-COIN = {"bernoulli": (Bernoulli(torch.tensor([0.4, -3.0], dtype=f64)), Bernoulli(torch.tensor([-1.0, -2.0], dtype=f64)))}
+COIN = {"bernoulli": tuple(Bernoulli(torch.tensor(y, dtype=f64)) for y in ([0.4, -3.0], [-1.0, -2.0]))}
 ALL = {name: pair[:2] for name, pair in (TOKEN | NUMBER | COIN).items()}
 
 tokens = pytest.mark.parametrize("p, q, size", TOKEN.values(), ids=TOKEN)
@@ -53,7 +53,7 @@ every = pytest.mark.parametrize("p, q", ALL.values(), ids=ALL)
 
 def repeated(p, n):
     """The same belief about n rows."""
-    fields = {k: v for k, v in vars(p).items()}
+    fields = dict(vars(p))
     for name, value in fields.items():
         if isinstance(value, torch.Tensor) and value.ndim:
             fields[name] = value.expand(n, *value.shape)
@@ -260,9 +260,12 @@ def test_gradients_reach_mean_and_width(f):
     assert torch.autograd.gradcheck(f, (leaf(MEAN), leaf(VAR)))
 
 
-@pytest.mark.parametrize("make", [Categorical, lambda y: Kept(MASK, SHARE, Categorical(y))], ids=["categorical", "kept"])
+@pytest.mark.parametrize(
+    "make", [Categorical, lambda y: Kept(MASK, SHARE, Categorical(y))], ids=["categorical", "kept"]
+)
 def test_gradients_reach_logits(make):
-    for f in (lambda y: make(y).log_prob(TOKENS), lambda y: make(OTHERS + 1 + torch.eye(V, dtype=f64)[:2]).kl(make(y))):
+    true = make(OTHERS + 1 + torch.eye(V, dtype=f64)[:2])
+    for f in (lambda y: make(y).log_prob(TOKENS), lambda y: true.kl(make(y))):
         y = leaf(OTHERS)
         f(y).sum().backward()
         assert (y.grad != 0).all()

@@ -44,7 +44,9 @@ def test_all_digits_come_back(tmp_path_factory, rows):
 def test_tensors_are_numbers(tmp_path):
     Record(tmp_path).write(1, {"a": torch.tensor(0.1), "b": torch.tensor([2]), "c": torch.tensor(float("inf"))})
     [row] = read(tmp_path / "metrics.jsonl")
-    assert row["a"] == torch.tensor(0.1).item() and row["b"] == 2.0 and math.isnan(row["c"])
+    assert row["a"] == torch.tensor(0.1).item()
+    assert row["b"] == 2.0
+    assert math.isnan(row["c"])
 
 
 def test_a_row_is_there_when_it_was_written(tmp_path):
@@ -88,10 +90,13 @@ def test_a_summary_says_where_each_value_comes_from(tmp_path):
     read_back = strict((tmp_path / "summary.json").read_text())
     assert read_back == said
     assert said["metrics"]["val/loss"] == {"value": 0.1, "n": 397, "split": "val", "extractor": None, "seed": None}
-    assert said["metrics"]["fd"]["value"] is None and said["metrics"]["fd"]["extractor"] == "fd_smallcnn"
+    assert said["metrics"]["fd"]["value"] is None
+    assert said["metrics"]["fd"]["extractor"] == "fd_smallcnn"
     assert (said["samples_per_second"], said["steps"], said["fit"]) == (320.0, 5, "0123456789")
-    assert said["code"]["version"] == denoiselab.__version__ and {"commit", "changed"} <= set(said["code"])
-    assert said["versions"]["torch"] == torch.__version__ and "pytorch_lightning" in said["versions"]
+    assert said["code"]["version"] == denoiselab.__version__
+    assert {"commit", "changed"} <= set(said["code"])
+    assert said["versions"]["torch"] == torch.__version__
+    assert "pytorch_lightning" in said["versions"]
     assert said["hardware"]
 
 

@@ -274,7 +274,9 @@ class Subs(Parameterization):
     """Logits, and a shown token is what it is: MDLM's SUBS. Needs a corruption that never shows a wrong token."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self).needs(Absorbing, self, "use parameterization=logits, or corruption=token_mask")
+        return spec.of(("tokens",), self).needs(
+            Absorbing, self, "use parameterization=logits, or corruption=token_mask"
+        )
 
     def build(self, network, corruption, head):
         return Substituted(Tokens(network, head), corruption.mask)

@@ -56,8 +56,8 @@ class Asked(NamedTuple):
 
 
 class DenoisingModule(pl.LightningModule):
-    """`optimizer` is a function of parameter groups; `rate` of the step. `evaluation_seed` keys the times and the noise
-    of validation: the same for all arms and seeds. `frozen` draws the same times at every step, to overfit one batch."""
+    """`optimizer` is a function of parameter groups, `rate` of the step. `evaluation_seed` keys the times and the noise
+    of validation: the same for all arms and seeds. `frozen` draws the same times at every step, to overfit a batch."""
 
     def __init__(self, parts: Parts, optimizer: Callable, rate: Rate, seed: int, evaluation_seed: int = 0,
                  frozen: bool = False):  # fmt: skip
@@ -73,14 +73,15 @@ class DenoisingModule(pl.LightningModule):
         self.totals: list[Tensor] = []
         self.divisor = 1
 
-    def ask(self, share: Share, times: Times, when: Keyed, noise: Keyed) -> Asked:
-        """Corrupts a share of a batch and asks the denoiser."""
+    def ask(self, share: Share, times: Times, when: Keyed, noise: Keyed, denoiser: Denoiser | None = None) -> Asked:
+        """Corrupts a share of a batch and asks the denoiser, its own unless another is given."""
+        denoiser = denoiser or self.denoiser
         schedule = self.corruption.schedule
         t, importance = times(share.place, share.n, when)
         t = t.clamp(schedule.t_min, schedule.t_max)
         batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
         corrupted = self.corruption(batch, t, noise)
-        belief = self.denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
+        belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
         cost = self.parts.objective(belief, corrupted, t, self.corruption) * corrupted.scored
         cost = cost * match(importance, cost)
         return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted))
@@ -123,14 +124,17 @@ class DenoisingModule(pl.LightningModule):
 
     def configure_optimizers(self):
         optimizer = self.optimizer(groups(self.parameters()))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.rate), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self.rate), "interval": "step"},
+        }
 
     # -- validation
 
-    def examine(self, share: Share) -> Asked:
+    def examine(self, share: Share, denoiser: Denoiser | None = None) -> Asked:
         """As in validation: fixed times and fixed noise."""
         when = Keyed(key(self.evaluation_seed, 5, share.place))
-        return self.ask(share, self.watch, when, Keyed(key(self.evaluation_seed, 6, share.batch.key)))
+        return self.ask(share, self.watch, when, Keyed(key(self.evaluation_seed, 6, share.batch.key)), denoiser)
 
     def on_validation_epoch_start(self) -> None:
         self.held_out.clear()

@@ -242,7 +242,7 @@ class Bound(Objective):
         return corruption.forth(zero, zero + 1)(x).kl(corruption.prior(x))
 
     def accepts(self, spec):
-        spec.needs(Generative, self, "a bound ends in the prior: use a schedule that is not constant")
+        spec.needs(Generative, self, "use a schedule that ends in its prior, such as schedule=linear")
         spec.needs(Grid, self, f"use times=grid times.steps={self.steps}")
         return spec.needs(Reversible, self, "a bound needs a way back: use a corruption with a `transition`")
 

@@ -1,16 +1,17 @@
 """Oracles: the exact posterior, in place of a network.
 
 A denoiser is trained towards p(x | x_t). For data that is known it can be written down, by Bayes: for a finite set of
-points and for a Gaussian under additive noise, and for a finite set of texts under any token corruption that goes
-forth, q(x_t | x), which is all that Bayes needs. What holds for a perfect network (a bound equals an entropy, a sampler
-lands on the data) is tested on these. float64 in, float64 out; t is () or (B,), with sigma_t > 0.
+points and for a Gaussian under additive noise; for a finite set of texts under any token corruption that goes forth,
+q(x_t | x), which is all that Bayes needs; and for a Markov source under noise that hits token by token. What holds for
+a perfect network (a bound equals an entropy, a sampler lands on the data) is tested on these. float64 in, float64 out;
+t is () or (B,), with sigma_t > 0.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoiselab.corruption import Markov
+from denoiselab.corruption import Markov, Pointwise
 from denoiselab.denoiser import Denoiser
 from denoiselab.posterior import Categorical, Dirac, Gaussian
 from denoiselab.schedule import Schedule
@@ -62,3 +63,38 @@ class Texts(Denoiser):
         share = torch.softmax(likely + self.share.log(), 1)
         one = F.one_hot(self.texts, self.vocabulary).to(share)
         return Categorical(torch.einsum("bn,nlv->blv", share, one).log())
+
+
+class Chain(Denoiser):
+    """Texts of an order-2 Markov source, token by token noise: marginals of each token given all of x_t, by the
+    forward-backward algorithm (Rabiner, 1989, A tutorial on hidden Markov models), float64.
+
+    `transition` (V, V, V) is p(c | a, b), `stationary` (V, V) the law of the first pair; texts have 3 tokens or more.
+    """
+
+    def __init__(self, transition: Tensor, stationary: Tensor, corruption: Pointwise):
+        super().__init__()
+        self.transition, self.stationary, self.corruption = transition, stationary, corruption
+
+    def forward(self, x_t, t, *, seen=None, previous=None, **context):
+        shown, asked = self.corruption.evidence(x_t, t.double().expand(len(x_t)))
+        pairs = self.stationary * shown[:, 0, :, None]  # (B, V, V): p(x_1 = a, x_2 = b, what is seen before 2)
+        ahead = []  # for each i >= 2: the pair (i - 1, i) with all that is seen before i
+        for i in range(1, x_t.shape[1]):
+            ahead.append(pairs)
+            pairs = torch.einsum("nab,abc->nbc", scaled(pairs * shown[:, i, None]), self.transition)
+        after = torch.ones_like(pairs)  # what is seen after i, given the pair (i - 1, i)
+        said = []
+        for i in reversed(range(1, x_t.shape[1])):
+            said.append((ahead[i - 1] * after).sum(1))
+            onward = after * shown[:, i, None]  # of (i - 1, i): what is seen from i on
+            if i > 1:
+                after = scaled(torch.einsum("abc,nbc->nab", self.transition, onward))
+        said.append((self.stationary * onward).sum(2))
+        belief = torch.stack(said[::-1], 1) * asked
+        return Categorical(belief.log())
+
+
+def scaled(p: Tensor) -> Tensor:
+    """The same up to a factor a text: products of many probabilities must not vanish."""
+    return p / p.amax((1, 2), keepdim=True)

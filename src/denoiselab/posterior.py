@@ -143,7 +143,7 @@ class Categorical(Posterior):
     def sample(self, random):
         """Inverse transform: one uniform draw a position, however large V is."""
         c = self.mean.cumsum(-1)
-        u = random.uniform(c.shape[:-1] + (1,)).to(c) * c[..., -1:]
+        u = random.uniform((*c.shape[:-1], 1)).to(c) * c[..., -1:]
         return torch.searchsorted(c, u, right=True)[..., 0].clamp(max=c.shape[-1] - 1)
 
     def log_prob(self, x):

@@ -171,8 +171,8 @@ class Loop(Sampler):
 
     @torch.no_grad()
     def __call__(self, denoiser, corruption, x_t, t, random, **context):
-        for _, x_t, _ in self.moves(denoiser, corruption, x_t, random, **context):
-            pass
+        for _, x_s, _ in self.moves(denoiser, corruption, x_t, random, **context):
+            x_t = x_s
         return x_t
 
     @property
@@ -181,7 +181,9 @@ class Loop(Sampler):
 
     def accepts(self, spec):
         spec = self.step.accepts(spec)
-        return spec.needs(Generative, self, "use sampler=one_shot, or a schedule that is not constant").having(Generates)
+        return spec.needs(Generative, self, "use sampler=one_shot, or a schedule that ends in its prior").having(
+            Generates
+        )
 
 
 class OneShot(Sampler):

@@ -131,6 +131,8 @@ class LinearBeta(Schedule):
         log_bar = torch.cat((betas.new_zeros(1), torch.log1p(-betas).cumsum(0)))
         self.register_buffer("log_bar", log_bar, persistent=False)
         self.steps, self.t_min = steps, 1 / steps
+        # Few steps of small betas leave much of x: sampling cannot start there.
+        self.reaches_prior = log_bar[-1].exp().item() < 0.01
 
     def _apply(self, fn, recurse=True):
         # The table stays float64 to the bit whatever the network is cast to: only its device follows.

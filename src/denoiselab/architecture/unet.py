@@ -102,7 +102,9 @@ class UNetNetwork(nn.Module):
                 channels = width
             if i:
                 self.up.append(nn.Conv2d(channels, channels, 3, padding=1))
-        self.last = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), zeroed(nn.Conv2d(channels, outputs, 3, padding=1)))
+        self.last = nn.Sequential(
+            nn.GroupNorm(8, channels), nn.SiLU(), zeroed(nn.Conv2d(channels, outputs, 3, padding=1))
+        )
 
     def forward(self, x, noise, **_):
         e = None if self.time is None else self.time(noise)

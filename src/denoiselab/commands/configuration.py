@@ -54,10 +54,14 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
     choices = groups()
     if found := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         group, choice = found.groups()
-        return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", near(choice, choices.get(group, {})))
+        return Refused(
+            f"group {group} has no choice {choice!r}", f"{group}={choice}", near(choice, choices.get(group, {}))
+        )
     if found := re.search(r"(?:Could not override|Error merging override) '?([\w.@/-]+)", text):
         key = found.group(1).partition("=")[0]
-        return Refused(f"there is no key {key!r}" if "struct" in text or "match" in text else text, key, suggestion(key))
+        return Refused(
+            f"there is no key {key!r}" if "struct" in text or "match" in text else text, key, suggestion(key)
+        )
     if found := re.search(r"Interpolation key '([\w.]+)' not found", text):
         key = found.group(1)
         return Refused(

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from denoiselab.spec import Refused, near
 
-HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [seed=0] [batch_size=256] [weights=best] [output=FOLDER]
+HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [seed=0] [batch_size=256] [weights=best]
+                  [output=FOLDER]
 
-Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the timing
-(timing.json) go to output, by default FOLDER/samples/SAMPLER-STEPS-nN-seedS. Sample i is the same whatever the batch size."""
+Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
+timing (timing.json) go to output, by default a folder below FOLDER/samples/. Sample i is the same whatever the batch
+size."""
 DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": None, "seed": 0, "batch_size": 256, "weights": "best",
             "output": None}  # fmt: skip
 
@@ -38,7 +40,9 @@ def command(arguments: list[str]) -> None:
         return
     asked = parse(arguments, DEFAULTS)
     if asked["n"] < 1 or asked["batch_size"] < 1:
-        raise Refused("n and batch_size count samples", f"n={asked['n']} batch_size={asked['batch_size']}", "at least 1")
+        raise Refused(
+            "n and batch_size count samples", f"n={asked['n']} batch_size={asked['batch_size']}", "at least 1"
+        )
 
     from safetensors.torch import save_file
 
@@ -63,4 +67,3 @@ def command(arguments: list[str]) -> None:
     )  # fmt: skip
     shown = report.save_samples(folder, run.data, samples)
     print(f"{asked['n']} samples in {seconds:.1f} s, {sampler.calls} network calls each: {shown}")
-

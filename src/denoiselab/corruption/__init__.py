@@ -1,13 +1,24 @@
 """Corruptions: clean x and a time t to what the network sees and is asked. `base` has the theory."""
 
 from denoiselab.corruption.base import (
-    Absorbing, Additive, Batch, Corrupted, Corruption, Generative, Markov, Reversible, Terminal, corrupted, everywhere,
+    Absorbing,
+    Additive,
+    Batch,
+    Corrupted,
+    Corruption,
+    Generative,
+    Markov,
+    Reversible,
+    Terminal,
+    corrupted,
+    everywhere,
 )  # fmt: skip
 from denoiselab.corruption.gaussian import GaussianNoise
 from denoiselab.corruption.pixel import SaltAndPepper
-from denoiselab.corruption.tokens import TokenMask, TokenUniform
+from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "GaussianNoise", "Generative", "Markov", "Reversible",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "GaussianNoise", "Generative", "Markov", "Pointwise",
+    "Reversible",
     "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip

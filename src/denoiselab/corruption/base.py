@@ -110,7 +110,7 @@ class Terminal(Corruption):
 
 
 class Generative(Corruption):
-    """A fact: at t = 1 the corruption is its prior, so that sampling may start there (a schedule that is not constant)."""
+    """A fact: at t = 1 the corruption is its prior, so that sampling may start there."""
 
 
 def reversible_facts(schedule: Schedule) -> list[type]:

@@ -4,7 +4,10 @@ Text is (B, L) int64 ids, right-padded; `context["valid"]` (B, L) says where tex
 vocabulary - 1; the special tokens that a corruption reserves follow: the mask is `vocabulary`.
 """
 
+import abc
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denoiselab.corruption.base import Absorbing, Batch, Markov, corrupted, everywhere, reversible_facts, severity
@@ -18,7 +21,15 @@ def valid(batch: Batch) -> Tensor:
     return batch.context.get("valid", everywhere(batch.x))
 
 
-class TokenMask(Markov):
+class Pointwise(Markov):
+    """A fact: each token is hit by itself, and how is known: an oracle can invert it."""
+
+    @abc.abstractmethod
+    def evidence(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """q(x_t | x) over clean x, (B, L, V) float64: at any place, and at one that is scored."""
+
+
+class TokenMask(Pointwise):
     """Absorbing: a token survives with probability 1 - sigma_t, else it is shown as the mask (Austin et al., 2021,
     arXiv:2107.03006; Sahoo et al., 2024, arXiv:2406.07524).
 
@@ -66,13 +77,21 @@ class TokenMask(Markov):
             torch.full_like(x_s, self.mask), torch.where(x_s == self.mask, 1.0, match(lost, x_s)),
             Known(x_s, self.vocabulary + 1))  # fmt: skip
 
+    def evidence(self, x_t, t):
+        hidden = (x_t == self.mask)[..., None]
+        same = F.one_hot(torch.where(x_t == self.mask, 0, x_t), self.vocabulary).double()
+        shown = self.swapped / self.vocabulary + self.kept * same
+        hit = torch.where(hidden, 1 - self.swapped - self.kept, shown)
+        sigma = match(self.schedule.sigma(t), hit)
+        return torch.where(hidden, sigma * hit, (1 - sigma) * same + sigma * hit), hit
+
     def accepts(self, spec):
         spec = severity(spec.of(("tokens",), self), self)
         facts = [Absorbing, *reversible_facts(self.schedule)] if self.swapped + self.kept == 0 else []
-        return spec.having(*facts, specials=max(spec.specials, 1))
+        return spec.having(Pointwise, *facts, specials=max(spec.specials, 1))
 
 
-class TokenUniform(Markov):
+class TokenUniform(Pointwise):
     """D3PM uniform (Austin et al., 2021, arXiv:2107.03006): a token survives with probability 1 - sigma_t, else it is
     drawn anew from all of the vocabulary.
 
@@ -112,6 +131,10 @@ class TokenUniform(Markov):
 
         return back
 
+    def evidence(self, x_t, t):
+        seen = self.step(x_t, torch.zeros_like(t), t).double()
+        return seen, seen
+
     def accepts(self, spec):
         spec = severity(spec.of(("tokens",), self), self)
-        return spec.having(*reversible_facts(self.schedule))
+        return spec.having(Pointwise, *reversible_facts(self.schedule))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from denoiselab.corruption import Batch
+from denoiselab.corruption import Batch, Corruption
 from denoiselab.randomness import key
 from denoiselab.spec import Refused, Spec
 
@@ -70,6 +70,7 @@ class Loaded:
     test: Table
     codec: Codec
     entropy: float | None = None  # exact lower bound of a likelihood, nats a token, where the source is known
+    oracle: Callable[[Corruption], nn.Module] | None = None  # the exact denoiser of a pointwise corruption, likewise
     notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
 
     def split(self, name: str) -> Table:

@@ -40,7 +40,7 @@ class Folder(Data):
         files, skipped = listed(root)
         x = gathered({str(f.relative_to(root)): f for f in files}, self.channels, self.size, str(root))
         splits = [Table(x[i]) for i in parts(len(x), str(root))]
-        notes = [f"skipped {len(skipped)} files that are no pictures: {shown(skipped)}"] if skipped else []
+        notes = [f"skipped what is no picture: {shown(skipped)}"] if skipped else []
         return loaded(self.codec, Spec("image", tuple(x.shape[1:])), tuple(splits), self.n, notes=notes)
 
 

@@ -44,7 +44,7 @@ class Hub(Data):
         if self.dataset is None:
             raise Refused("data=hub reads a data set by its name", "data.dataset=null", "give data.dataset=OWNER/NAME")
         tables, classes, notes = fetched(self.dataset, self.subset, self.image, self.label, self.channels, self.size,
-                                         "check the name and the network, or give data.dataset=FOLDER of a copy")  # fmt: skip
+                                         "check the name and the network, or give data.dataset=FOLDER")  # fmt: skip
         train = tables["train"]
         free, tenth = order(len(train.x)), max(len(train.x) // 10, 1)
         for split in ("validation", "test"):
@@ -72,9 +72,11 @@ def fetched(dataset: str, subset: str | None, image: str, label: str | None, cha
         rows = splits[split]
         for column, option in ((image, "image"), (label, "label")):
             if column is not None and column not in rows.column_names:
-                raise Refused(f"{dataset} has no column {column}", f"data.{option}={column}", near(column, rows.column_names))
+                raise Refused(f"{dataset} has no column {column}", f"data.{option}={column}",
+                              near(column, rows.column_names))  # fmt: skip
         if not isinstance(rows.features[image], datasets.Image):
-            raise Refused(f"column {image} of {dataset} holds no pictures", rows.features[image], "give data.image=COLUMN")
+            raise Refused(f"column {image} of {dataset} holds no pictures", rows.features[image],
+                          "give data.image=COLUMN")  # fmt: skip
         files = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))[:][image]
         sources = {f"{split} {i}": io.BytesIO(f["bytes"]) if f["bytes"] is not None else Path(f["path"])
                    for i, f in enumerate(files)}  # fmt: skip
@@ -107,7 +109,8 @@ def opened(dataset: str, subset: str | None, fix: str):
             with contextlib.nullcontext() if local or answers() else offline():
                 found = datasets.load_dataset(str(path) if local else dataset, subset)
     except Exception as error:  # from the network, the disk and the data set's own faults alike
-        raise Refused(f"the data set {dataset} cannot be had", f"{type(error).__name__}: {error}".splitlines()[0], fix) from error
+        got = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise Refused(f"the data set {dataset} cannot be had", got, fix) from error
     return found if isinstance(found, datasets.DatasetDict) else {"train": found}
 
 

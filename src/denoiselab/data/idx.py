@@ -40,10 +40,11 @@ class IDX(Data):
 
     def load(self):
         root = located(self.root, self.below, "root", self.source, Path.is_dir)
-        (x, label), (test_x, test_label) = self.online() if root is None else (self.pair(root, "train"),
-                                                                               self.pair(root, "t10k"))  # fmt: skip
+        pairs = self.online() if root is None else (self.pair(root, "train"), self.pair(root, "t10k"))
+        (x, label), (test_x, test_label) = pairs
         if x.shape[1:] != test_x.shape[1:]:
-            raise Refused("training and test pictures differ in size", f"{tuple(x.shape[1:])} and {tuple(test_x.shape[1:])}",
+            raise Refused("training and test pictures differ in size",
+                          f"{tuple(x.shape[1:])} and {tuple(test_x.shape[1:])}",
                           "give data.root=FOLDER of one data set")  # fmt: skip
         cut = len(x) - self.validation
         if not 0 < cut < len(x):
@@ -80,7 +81,7 @@ class IDX(Data):
 
 
 def read(path: Path, dimensions: int) -> Tensor:
-    """The values of an IDX file of unsigned bytes, uint8, with that many dimensions; raises `Refused` naming the file."""
+    """The values of an IDX file of unsigned bytes, with that many dimensions; raises `Refused` naming the file."""
     raw = path.read_bytes()
     if path.suffix == ".gz" or raw.startswith(GZIP):
         try:
@@ -91,7 +92,8 @@ def read(path: Path, dimensions: int) -> Tensor:
     head = 4 + 4 * dimensions
     if raw[:4] != magic:
         raise Refused(f"{path} is no IDX file of bytes with {dimensions} dimensions (magic number {magic.hex()})",
-                      raw[:4].hex() or "an empty file", "fetch it anew, or rename it if two files were swapped")  # fmt: skip
+                      raw[:4].hex() or "an empty file",
+                      "fetch it anew, or rename it if two files were swapped")  # fmt: skip
     shape = struct.unpack(f">{dimensions}I", raw[4:head]) if len(raw) >= head else ()
     if not shape or len(raw) != head + math.prod(shape) or 0 in shape:
         raise Refused(f"{path} is truncated or has more than its header says: sizes {shape}",

@@ -71,7 +71,7 @@ def decoded(file: Path | IO[bytes], channels: int, size: int | None) -> Tensor:
 
 
 def eight_bit(picture: Image.Image) -> Image.Image:
-    """Pillow clips or shifts what has more than 8 bits; here 65535 and 1.0 are white, and rounding is to the nearest."""
+    """Pillow clips or shifts what has more than 8 bits; here 65535 and 1.0 are white, rounded to the nearest."""
     if not picture.mode.startswith(("I", "F")):
         return picture
     values = np.asarray(picture).astype(np.float64)

@@ -2,8 +2,9 @@
 
     p(x) = pi(x_1, x_2) prod_i P(x_i | x_{i-2}, x_{i-1})
 
-with pi the stationary distribution of pairs, so that every window of a text, wherever it starts, has the same law. With h
-the entropy rate, H(x_1 .. x_L) = H(pi) + (L - 2) h nats: no model of windows of length L codes them, on average, in fewer.
+with pi the stationary distribution of pairs, so that every window of a text, wherever it starts, has the same law. With
+h the entropy rate, H(x_1 .. x_L) = H(pi) + (L - 2) h nats: no model of windows of length L codes them, on average, in
+fewer.
 
 Every entry of P is a multiple of 2**-24, as our uniforms are: what is drawn has exactly the probabilities in the table.
 
@@ -12,7 +13,7 @@ References:
 """
 
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch import Tensor
 from denoiselab.data.base import Codec, Data, checked
 from denoiselab.data.splits import SEED
 from denoiselab.data.text import rows, spans
+from denoiselab.oracle import Chain
 from denoiselab.randomness import Keyed
 from denoiselab.spec import Refused
 
@@ -98,8 +100,9 @@ source = lru_cache(Source)  # one for all: its tables take longer than its texts
 
 
 class Markov(Data):
-    """Windows of `length` characters, each drawn by itself, of the source; `entropy` is exact where a token is a
-    character, and None else. With other tokenizers a window is shorter, and padded.
+    """Windows of `length` characters, each drawn by itself, of the source. Where a token is a character `entropy` is
+    exact, and where its id is its place in the alphabet the exact denoiser comes along; with other tokenizers neither
+    is known, and a window is shorter and padded.
 
     Args:
         train, val, test: how many windows.
@@ -119,7 +122,12 @@ class Markov(Data):
                  for split, size in enumerate(self.sizes)]  # fmt: skip
         data = rows(self.codec, texts, self.length, self.n, ALPHABET)
         exact = "valid" not in data.spec.context and not data.notes
-        return replace(data, entropy=source().block_entropy(self.length) / self.length if exact else None)
+        if not exact:
+            return data
+        # Bytes are characters too, but their ids are not the places in the alphabet.
+        aligned = data.spec.vocabulary == len(ALPHABET)
+        oracle = partial(Chain, source().transition, source().stationary) if aligned else None
+        return replace(data, entropy=source().block_entropy(self.length) / self.length, oracle=oracle)
 
 
 def strings(ids: Tensor) -> list[str]:

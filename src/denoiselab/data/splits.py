@@ -43,10 +43,10 @@ def loaded(codec: Codec, spec: Spec, splits: tuple[Table, Table, Table], n: int 
     return Loaded(codec.accepts(spec), train.take(slice(n)), val, test, codec, **more)
 
 
-def located(path: str | None, below: str | None, argument: str, source: str, holds: Callable[[Path], bool]) -> Path | None:
-    """Where a data set lies: `path` if given, else `below` in the folder $DENOISELAB_DATA; None if neither is set.
-
-    Raises `Refused`, saying where it can be fetched, if nothing that `holds` is there.
+def located(path: str | None, below: str | None, argument: str, source: str,
+            holds: Callable[[Path], bool]) -> Path | None:  # fmt: skip
+    """Where a data set lies: `path`, given as data.`argument`, else `below` in the folder $DENOISELAB_DATA; None if
+    neither is set. Raises `Refused`, naming the `source` where it can be fetched, if what is there does not hold it.
     """
     home = os.environ.get("DENOISELAB_DATA")
     if path is not None:
@@ -57,9 +57,10 @@ def located(path: str | None, below: str | None, argument: str, source: str, hol
         return None
     if not holds(at):
         there = "a folder" if at.is_dir() else "a file" if at.exists() else "nothing"
+        give = f"give data.{argument}=PATH"
         raise Refused(
-            f"{why} says that data lies at {at}", f"{there} is there" if there != "nothing" else "nothing is there",
-            f"fetch it from {source}, and give data.{argument}=PATH" if source else f"give data.{argument}=PATH",
+            f"{why} says that data lies at {at}", f"{there} is there",
+            f"fetch it from {source}, and {give}" if source else give,
         )  # fmt: skip
     return at
 

@@ -1,11 +1,12 @@
 """Text: int64 ids (N, L), clean ones 0 to V - 1.
 
-A corpus is cut, or each sample is a text of its own, right-padded where it is shorter; then `valid` (N, L) in the context
-says where text is, and padding has the id of a space. A tokenizer is fitted on the training text alone, all of it, whatever
-`n` is.
+A corpus is cut, or each sample is a text of its own, right-padded where it is shorter; then `valid` (N, L) in the
+context says where text is, and padding has the id of a space. A tokenizer is fitted on the training text alone, all of
+it, whatever `n` is.
 """
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -45,7 +46,7 @@ class TextFile(Data):
             raise Refused("this data is a text file", "data.path=null", fetch if self.source else "give data.path=FILE")
         text, notes = plain(path)
         ends = [0, *(int(share * len(text)) for share in SHARES), len(text)]
-        texts = [text[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        texts = [text[a:b] for a, b in pairwise(ends)]
         codec, unread = fitted(self.codec, texts)
         tables = [Table(windows(codec.encode(t), self.length, f"the {split} split of {path}"))
                   for split, t in zip(SPLITS, texts, strict=True)]  # fmt: skip
@@ -58,7 +59,7 @@ def spans(length: int, least: int) -> None:
 
 
 def plain(path: Path) -> tuple[str, list[str]]:
-    """The text of a file and what was changed in it; raises `Refused` on what is no text, with the file and the byte."""
+    """The text of a file and what was changed in it; raises `Refused` on what is no text, with file and byte."""
     raw, notes = path.read_bytes(), []
     if not raw.strip():
         raise Refused(f"{path} has no text", f"{len(raw)} bytes of white space" if raw else "an empty file",
@@ -67,7 +68,7 @@ def plain(path: Path) -> tuple[str, list[str]]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(f"{path} is no UTF-8: {error.reason} at byte {error.start}", f"0x{raw[error.start]:02x}",
-                      f"convert it: iconv -f latin1 -t utf-8 {path.name} (or from utf-16, whichever it is)") from None  # fmt: skip
+                      f"convert it: iconv -f latin1 -t utf-8 {path.name} (or from utf-16)") from None  # fmt: skip
     if "\0" in text:
         raise Refused(f"{path} is no text: a NUL at byte {raw.index(0)}", f"{text.count(chr(0))} of them",
                       "give data.path=FILE with text")  # fmt: skip

@@ -1,11 +1,12 @@
 """Tokenizers: text to ids and back.
 
 A tokenizer is a plan until it is fitted on the training text; `fit` gives another one, of `size` clean ids 0 to
-size - 1. What has been encoded decodes to the same text. Special tokens are the corruption's and have the ids from `size`
-on: `decode` shows the first, the mask, as a bar, the later ones as <1>, <2> ...
+size - 1. What has been encoded decodes to the same text. Special tokens are the corruption's and have the ids from
+`size` on: `decode` shows the first, the mask, as a bar, the later ones as <1>, <2> ...
 """
 
 import abc
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -58,7 +59,9 @@ class Tokenizer(Codec):
                 for row in x.tolist()]  # fmt: skip
 
     def shown(self, clean: bool, ids) -> str:
-        return self.spell(list(ids)) if clean else "".join(f"<{i - self.size}>" if i > self.size else MASK for i in ids)
+        if clean:
+            return self.spell(list(ids))
+        return "".join(f"<{i - self.size}>" if i > self.size else MASK for i in ids)
 
 
 class Character(Tokenizer):
@@ -88,8 +91,10 @@ class Character(Tokenizer):
         strange = known[ids] != points
         if strange.any():
             if UNKNOWN not in self.known:
-                raise Refused("codec=character knows the characters of its training text alone",
-                              repr(text[int(strange.argmax())]), "use codec=byte or bpe, which read any text")  # fmt: skip
+                raise Refused(
+                    "codec=character knows the characters of its training text alone",
+                    repr(text[int(strange.argmax())]), "use codec=byte or bpe, which read any text",
+                )  # fmt: skip
             ids[strange] = self.known.index(UNKNOWN)
         return torch.from_numpy(ids)
 
@@ -147,7 +152,8 @@ class BPE(Tokenizer):
         model.pre_tokenizer = level(add_prefix_space=False)
         model.decoder = tokenizers.decoders.ByteLevel()
         trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=self.vocabulary, initial_alphabet=sorted(level.alphabet()), special_tokens=[], show_progress=False)  # fmt: skip
+            vocab_size=self.vocabulary, initial_alphabet=sorted(level.alphabet()), show_progress=False
+        )
         model.train_from_iterator([text], trainer)
         return model
 
@@ -166,8 +172,8 @@ class BPE(Tokenizer):
 
 
 def cached(content: str, make) -> tokenizers.Tokenizer:
-    """The tokenizer made of `content`, kept in a file whose name has the hashes of the content and of the file itself: a
-    damaged one is made anew."""
+    """The tokenizer made of `content`, kept in a file whose name has the hashes of the content and of the file itself:
+    a damaged one is made anew."""
     home = os.environ.get("DENOISELAB_CACHE")
     folder = Path(home).expanduser() if home else Path.home() / ".cache" / "denoiselab"
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -178,10 +184,8 @@ def cached(content: str, make) -> tokenizers.Tokenizer:
         path.unlink(missing_ok=True)
     model = make()
     raw = model.to_str().encode()
-    try:
+    with contextlib.suppress(OSError):  # a home that cannot be written costs seconds, not the run
         written(folder / f"bpe-{key}-{digest(raw)}.json", raw)
-    except OSError:
-        pass  # a home that cannot be written costs seconds, not the run
     return model
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Corruption
+from denoiselab.corruption import Corruption, Pointwise
 from denoiselab.data.base import Loaded, Once, Share, Table
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.metrics import Evidence, Metric, Value
@@ -54,11 +54,11 @@ class Evaluation:
         return [metric for metric in self.metrics if not refusal(metric, spec)]
 
     @torch.no_grad()
-    def loss(self, module: DenoisingModule, table: Table) -> float:
-        """The training objective on a split, at fixed times and noise."""
+    def loss(self, module: DenoisingModule, table: Table, denoiser: Denoiser | None = None) -> float:
+        """The training objective on a split, at fixed times and noise: of the module's denoiser or of another."""
         total = count = 0.0
         for share in Once(table, self.batch_size):
-            asked = module.examine(moved(share, module.device))
+            asked = module.examine(moved(share, module.device), denoiser)
             total, count = total + asked.cost.double().sum(), count + asked.count.double()
         return (total / count).item()
 
@@ -89,7 +89,11 @@ class Evaluation:
         """All metrics on a split, the evidence they rest on, and the cost of samples."""
         training = module.training
         module.eval()
-        values = {f"{split}/loss": Value(self.loss(module, data.split(split)), len(data.split(split).x), split)}
+        table = data.split(split)
+        values = {f"{split}/loss": Value(self.loss(module, table), len(table.x), split)}
+        if data.oracle and Pointwise in module.parts.agreed.facts:
+            exact = self.loss(module, table, data.oracle(module.corruption))
+            values[f"{split}/loss_oracle"] = Value(exact, len(table.x), split, "exact posterior")
         evidence, cost = self.evidence(module, data, split)
         for metric in self.fitting(module.parts.agreed):
             values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}

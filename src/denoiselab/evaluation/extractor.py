@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from denoiselab.data.base import Loaded, floating
+from denoiselab.run.identity import replacing
 
 FEATURES = 32  # few: the covariance of 256 samples must mean something
 RECIPE = 1  # raise it with any change that changes the classifier: older files are then not read
@@ -62,16 +63,17 @@ def random_features(channels: int) -> tuple[Extractor, str]:
 
 def small_classifier(data: Loaded) -> tuple[Extractor, str]:
     """A network trained to tell the labels of `data.train` apart, in evaluation mode, without its last layer; and its
-    name with its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
+    name, with the data's fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
     assert "label" in data.train.context, "a classifier needs labels"
-    x = data.codec.decode(data.train.x[:1])
-    path = folder() / f"smallcnn-{RECIPE}-{data.fingerprint()}.safetensors"
+    x, fingerprint = data.codec.decode(data.train.x[:1]), data.fingerprint()
+    path = folder() / f"smallcnn-{RECIPE}-{fingerprint}.safetensors"
     network = drawn(lambda: Extractor(x.shape[1]), 0)
     accuracy = read(path, network)
     if accuracy is None:
         accuracy = train(network, data)
         write(path, network, accuracy)
-    return network.eval().requires_grad_(False), f"smallcnn-d{FEATURES} (test accuracy {accuracy:.3f})"
+    name = f"smallcnn-d{FEATURES}-{fingerprint[:6]} (test accuracy {accuracy:.3f})"
+    return network.eval().requires_grad_(False), name
 
 
 def train(network: Extractor, data: Loaded) -> float:
@@ -132,14 +134,8 @@ def read(path: Path, network: nn.Module) -> float | None:
 
 
 def write(path: Path, network: nn.Module, accuracy: float) -> None:
-    """Saves whole or not at all."""
-    tensors, temporary = network.state_dict(), path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Saves whole or not at all: where a folder is somebody else's or a disk full, the training is lost, no score."""
+    tensors = network.state_dict()
     content = save(tensors, {"sha256": digest(tensors), "accuracy": repr(accuracy)})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), replacing(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        # Somebody else's folder, or a full disk: the training is lost, the score is not.
-        with suppress(OSError):
-            temporary.unlink()

@@ -8,9 +8,7 @@ not at all.
 In text, brackets and colors mark damage: [touched] or [restored right], {restored wrong}.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -20,28 +18,17 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.text import Text
 from torch import Tensor
 
+from denoiselab.run.identity import replacing
+
 INK, FAINT, PAPER, BLUE = (32, 32, 32), (200, 200, 200), (255, 255, 255), (31, 90, 166)
 SIZE, MARGIN, GAP = 15, 14, 4  # of letters, around a figure, between pictures; pixels
 SEEN = 64  # pixels that a small picture is enlarged to, at least
 SHOWN = 8  # pictures beside each other
 
 
-@contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` once all is written; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save(image: Image.Image, path: str | Path) -> None:
     """Writes a PNG."""
-    with whole(path) as temporary:
+    with replacing(Path(path)) as temporary:
         image.save(temporary, format="PNG")
 
 
@@ -79,7 +66,6 @@ def scatter(points: Tensor, limit: float | None = None, size: int = 260) -> Imag
     paper, blue = torch.tensor(PAPER).float(), torch.tensor(BLUE).float()
     image = Image.fromarray(torch.lerp(paper, blue, cover).round().to(torch.uint8).numpy())
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 0, size - 1, size - 1), outline=FAINT)
     draw.text((size - 6, size - 4), f"±{limit:.2g}", (150, 150, 150), font(11), anchor="rs")
     return image
 
@@ -97,24 +83,24 @@ def font(size: int = SIZE):
 
 
 def table(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str] = (), columns: Sequence[str] = (),
-          block: int = 0) -> Image.Image:  # fmt: skip
-    """Images in rows of equal length, with names at the left of rows and above columns; after each `block` rows is a
-    wider gap."""
+          block: int = 0, gap: int = GAP) -> Image.Image:  # fmt: skip
+    """Images in rows of equal length, with names at the left of rows and above columns, `gap` apart; after each `block`
+    rows is a wider gap."""
     widths = [max(row[j].width for row in cells) for j in range(len(cells[0]))]
     if columns:
-        widths = [max(w, int(font().getlength(c)) + 6) for w, c in zip(widths, columns, strict=True)]
+        widths = [max(w, int(font().getlength(c)) + 12) for w, c in zip(widths, columns, strict=True)]
     heights = [max(image.height for image in row) for row in cells]
     left = MARGIN + (max(int(font().getlength(name)) for name in rows) + 10 if rows else 0)
     top = MARGIN + (SIZE + 8 if columns else 0)
     breaks = [3 * GAP if block and i and i % block == 0 else 0 for i in range(len(cells))]
-    width = left + sum(widths) + GAP * (len(widths) - 1) + MARGIN
-    height = top + sum(heights) + GAP * (len(heights) - 1) + sum(breaks) + MARGIN
+    width = left + sum(widths) + gap * (len(widths) - 1) + MARGIN
+    height = top + sum(heights) + gap * (len(heights) - 1) + sum(breaks) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     x = left
     for name, w in zip(columns, widths, strict=False):
         draw.text((x + w / 2, top - 8), name, INK, font(), anchor="ms")
-        x += w + GAP
+        x += w + gap
     y = top
     for i, row in enumerate(cells):
         y += breaks[i]
@@ -122,9 +108,12 @@ def table(cells: Sequence[Sequence[Image.Image]], rows: Sequence[str] = (), colu
             draw.text((left - 10, y + heights[i] / 2), rows[i], INK, font(), anchor="rm")
         x = left
         for image, w in zip(row, widths, strict=True):
-            sheet.paste(image, (x + (w - image.width) // 2, y + (heights[i] - image.height) // 2))
-            x += w + GAP
-        y += heights[i] + GAP
+            at = x + (w - image.width) // 2, y + (heights[i] - image.height) // 2
+            # A line around it: a white picture on white paper has an edge.
+            draw.rectangle((at[0] - 1, at[1] - 1, at[0] + image.width, at[1] + image.height), outline=FAINT)
+            sheet.paste(image, at)
+            x += w + gap
+        y += heights[i] + gap
     return sheet
 
 
@@ -175,18 +164,16 @@ def trajectory(frames: Sequence[tuple[str, Tensor, Tensor]], samples: int = 3) -
 
 def severities(frames: Sequence[tuple[str, Tensor, Tensor, Tensor, Tensor]], samples: int = 2) -> Image.Image:
     """A corruption at rising severity: frames are (label, clean, corrupted, touched, target), touched bool of the shape
-    of clean: dark where a channel was touched."""
-    return film([
-        (label, {"clean": clean, "corrupted": corrupted, "touched": shade(touched), "target": target})
-        for label, clean, corrupted, touched, target in frames
-    ], samples)  # fmt: skip
+    of clean: dark where any channel was touched. Points have no such row."""
+    shown = []
+    for label, clean, corrupted, touched, target in frames:
+        where = {} if cloud(clean) else {"touched": shade(touched)}
+        shown.append((label, {"clean": clean, "corrupted": corrupted, **where, "target": target}))
+    return film(shown, samples)
 
 
 def shade(touched: Tensor) -> Tensor:
-    """Where pictures were touched, (N, C, H, W) bool, as pictures (N, 1, H, W): dark on light. Points stay as they are:
-    (N, D) float, at 0 where nothing was touched."""
-    if cloud(touched):
-        return touched.float()
+    """Where pictures were touched, (N, C, H, W) bool, as pictures (N, 1, H, W): dark on light."""
     return torch.where(touched.any(1, keepdim=True), 60, 235).to(torch.uint8)
 
 
@@ -198,20 +185,20 @@ def animation(frames: Sequence[tuple[str, Tensor, Tensor]], path: str | Path, co
     def panel(x):
         return scatter(x, limit) if cloud(x) else mosaic(x[: columns * columns], columns)
 
-    still = [table([[panel(x_t), panel(belief)]], [label], ["x_t", "belief"]) for label, x_t, belief in frames]
-    # Labels differ in width: every frame gets the size of the largest, and one palette, so that nothing flickers.
+    still = [table([[panel(x_t), panel(belief)]], columns=[f"x_t at {label}", f"belief at {label}"], gap=3 * GAP)
+             for label, x_t, belief in frames]  # fmt: skip
+    # Every frame gets the size of the largest and the same colors, so that nothing flickers.
     size = max(image.width for image in still), max(image.height for image in still)
-    still = [padded(image, size) for image in still]
     colors = table([[image] for image in still[:: max(1, len(still) // 8)]]).quantize(256)
-    still = [image.quantize(palette=colors, dither=Image.Dither.NONE) for image in still]
+    still = [padded(image, size).quantize(palette=colors, dither=Image.Dither.NONE) for image in still]
     shown = [milliseconds] * (len(still) - 1) + [2000]
-    with whole(path) as temporary:
+    with replacing(Path(path)) as temporary:
         still[0].save(temporary, format="GIF", save_all=True, append_images=still[1:], duration=shown, loop=0)
 
 
 def padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     sheet = Image.new("RGB", size, PAPER)
-    sheet.paste(image, (size[0] - image.width, 0))
+    sheet.paste(image, ((size[0] - image.width) // 2, 0))
     return sheet
 
 
@@ -229,7 +216,7 @@ def curve(x: Sequence[float], ys: Mapping[str, Sequence[float]], xlabel: str, yl
     axes.grid(alpha=0.25)
     if len(ys) > 1:
         axes.legend(frameon=False)
-    with whole(path) as temporary:
+    with replacing(Path(path)) as temporary:
         figure.savefig(temporary, format="png")
 
 
@@ -245,11 +232,10 @@ def marked(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bo
     """Of each of the three texts its runs of tokens, as (style, characters). A text of another length than `touched`
     (spans, sentinels) has no places to compare: it is one plain run."""
     touched = [bool(place) for place in touched]
-    shown = [TOUCHED if place else PLAIN for place in touched]
-    answer = [
-        PLAIN if not place else RIGHT if said == true else WRONG
-        for place, said, true in zip(touched, restored, clean, strict=False)
-    ]
+    shown = answer = [TOUCHED if place else PLAIN for place in touched]
+    if len(restored) == len(clean) == len(touched):
+        right = [said == true for said, true in zip(restored, clean, strict=True)]
+        answer = [PLAIN if not place else RIGHT if ok else WRONG for place, ok in zip(touched, right, strict=True)]
     texts = {"clean": (clean, shown), "corrupted": (corrupted, shown), "restored": (restored, answer)}
     return {name: runs(words, styles, between) for name, (words, styles) in texts.items()}
 
@@ -283,13 +269,14 @@ def bracketed(line: Sequence[tuple[str, str]], between: str) -> str:
 
 def text_rows(clean: Sequence[Words], corrupted: Sequence[Words], restored: Sequence[Words],
               touched: Sequence[Sequence[bool]], between: str = "") -> tuple[list[str], list[list]]:  # fmt: skip
-    """A table, a row a text: the three texts with brackets, how many tokens were touched, how many of them are
-    right."""
+    """A table, a row a text: the three texts with brackets, how many tokens were touched, how many of them are right
+    (None where what was restored has another length)."""
     body = []
     for texts in zip(clean, corrupted, restored, touched, strict=True):
         lines = marked(*texts, between)
         places = [i for i, place in enumerate(texts[3]) if place]
-        right = sum(i < len(texts[2]) and texts[2][i] == texts[0][i] for i in places)
+        comparable = len(texts[2]) == len(texts[0]) == len(texts[3])
+        right = sum(texts[2][i] == texts[0][i] for i in places) if comparable else None
         body.append([*(bracketed(line, between) for line in lines.values()), len(places), right])
     return ["clean", "corrupted", "restored", "touched", "right"], body
 
@@ -301,6 +288,6 @@ def save_text(path: str | Path, clean: Sequence[Words], corrupted: Sequence[Word
     lines = ["[touched]; of what was restored: [right] {wrong}", ""]
     for *texts, places, right in body:
         lines += [f"{name:<10}{text}" for name, text in zip(columns, texts, strict=False)]
-        lines += [f"{'':<10}{right} of {places} right", ""]
-    with whole(path) as temporary:
+        lines += ["" if right is None else f"{'':<10}{right} of {places} right", ""]
+    with replacing(Path(path)) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")

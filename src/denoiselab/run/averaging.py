@@ -31,8 +31,9 @@ class EMA(pl.callbacks.WeightAveraging):
                 "an average needs half_life > 0, batch_size >= 1 and ramp > 0 or null",
                 f"half_life={half_life} batch_size={batch_size} ramp={ramp}", "the defaults suit most runs",
             )  # fmt: skip
-        super().__init__(use_buffers=False, multi_avg_fn=self.average)
+        super().__init__(use_buffers=False)
         self.half_life, self.batch_size, self.ramp = half_life, batch_size, ramp
+        self.pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def decay_at(self, step: int) -> float:
         """What is kept of the average of `step` >= 1 updates at the next one."""
@@ -41,16 +42,50 @@ class EMA(pl.callbacks.WeightAveraging):
             half_life = min(half_life, self.ramp * step * self.batch_size)
         return 0.5 ** (self.batch_size / half_life)
 
-    @torch.no_grad()
-    def average(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        """In place, one kernel a list; the lists have one device and type. Integers have no mean and are copied."""
-        if averaged[0].is_floating_point() or averaged[0].is_complex():
-            # The counter's own copy, which `setup` keeps on the CPU: reading `updates` would wait for the device.
-            torch._foreach_lerp_(averaged, current, 1 - self.decay_at(int(self._average_model.n_averaged)))
-        else:
-            torch._foreach_copy_(averaged, current)
+    # Lightning's own update walks over all parameters at each step, which costs six times the arithmetic, and asks the
+    # device how many updates there were: here the walk is done once and the counter stays with the CPU.
 
-    def setup(self, trainer, pl_module, stage):
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit":
-            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+    def on_train_start(self, trainer, pl_module):
+        average = self._average_model
+        average.n_averaged = average.n_averaged.cpu()
+        groups: dict[tuple, tuple[list, list]] = {}
+        for averaged, current in zip(average.module.parameters(), pl_module.parameters(), strict=True):
+            into = groups.setdefault((averaged.device, averaged.dtype), ([], []))
+            into[0].append(averaged)
+            into[1].append(current)
+        self.pairs = list(groups.values())
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self._latest_update_step:  # in the midst of an accumulation
+            return
+        self._latest_update_step = trainer.global_step
+        updates = int(self._average_model.n_averaged)
+        share = 1 - self.decay_at(updates) if updates else 1.0
+        for averaged, current in self.pairs:
+            if averaged[0].is_floating_point() or averaged[0].is_complex():
+                torch._foreach_lerp_(averaged, current, share)
+            else:  # integers have no mean
+                torch._foreach_copy_(averaged, current)
+        self._average_model.n_averaged += 1
+
+    # Buffers follow where somebody looks.
+
+    @torch.no_grad()
+    def follow(self, module: pl.LightningModule) -> None:
+        for averaged, current in zip(self._average_model.module.buffers(), module.buffers(), strict=True):
+            averaged.copy_(current)
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        if self._average_model is not None:
+            self.follow(pl_module)
+        super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        if self._average_model is not None:
+            self.follow(pl_module)
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_train_end(self, trainer, pl_module):
+        self.follow(pl_module)
+        super().on_train_end(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""What training costs: parameters, multiply-adds, samples and tokens, so that curves can be drawn against any of them."""
+"""What training costs: parameters, multiply-adds, samples, tokens; curves can be drawn against any of them."""
 
 from typing import NamedTuple
 
@@ -48,4 +48,3 @@ def multiply_adds(module: DenoisingModule, table: Table) -> int:
         module.examine(moved(Share(Batch(rows.x, first, rows.context), first, 1), module.device))
     module.train()
     return counter.get_total_flops() // 2
-

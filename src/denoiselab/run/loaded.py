@@ -1,9 +1,9 @@
 """A finished run, from Python.
 
-    run = denoiselab.load("outputs/digits/default-0123456789")
-    x = run.sample(16)                                # (16, 1, 8, 8), in [-1, 1]
-    belief = run.denoiser(x_t, t)                     # a posterior: .mean, .mode, .sample(random), .log_prob(x)
-    x = run.sample(16, sampler=run.sampler("heun", steps=10))
+run = denoiselab.load("outputs/digits/default-0123456789")
+x = run.sample(16)                                # (16, 1, 8, 8), in [-1, 1]
+belief = run.denoiser(x_t, t)                     # a posterior: .mean, .mode, .sample(random), .log_prob(x)
+x = run.sample(16, sampler=run.sampler("heun", steps=10))
 """
 
 import functools
@@ -95,4 +95,6 @@ def chosen(file: Path) -> dict:
     from omegaconf import OmegaConf
 
     grid = OmegaConf.load(CONF / "grid" / "even.yaml")
-    return OmegaConf.to_container(OmegaConf.create({"sampler": OmegaConf.load(file), "grid": grid}), resolve=True)["sampler"]
+    return OmegaConf.to_container(OmegaConf.create({"sampler": OmegaConf.load(file), "grid": grid}), resolve=True)[
+        "sampler"
+    ]

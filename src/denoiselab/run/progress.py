@@ -30,13 +30,14 @@ class Progress(pl.Callback):
         self.live: Live | None = None
         self.drawn = self.began = 0.0
         self.first = 0
+        self.told = -1  # the step of the last plain line
 
     def on_train_start(self, trainer, pl_module):
         self.began, self.first = time.perf_counter(), trainer.global_step
         if self.moves and trainer.is_global_zero:
             self.live = Live(
                 BarColumn(None, style="grey37", complete_style="cyan", finished_style="green"),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=self.console, auto_refresh=False, expand=True,
             )  # fmt: skip
             self.live.add_task("starting", total=total(trainer), completed=trainer.global_step)
@@ -51,16 +52,11 @@ class Progress(pl.Callback):
             self.draw(trainer, pl_module)
 
     def on_validation_end(self, trainer, pl_module):
-        if self.live is not None:
-            self.draw(trainer, pl_module)
-        elif trainer.is_global_zero and trainer.training and not trainer.sanity_checking:
-            self.console.print(self.line(trainer, pl_module), soft_wrap=True, highlight=False)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.tell(trainer, pl_module)
 
     def on_train_end(self, trainer, pl_module):
-        if self.live is not None:
-            self.draw(trainer, pl_module)
-        elif trainer.is_global_zero:
-            self.console.print(self.line(trainer, pl_module), soft_wrap=True, highlight=False)
+        self.tell(trainer, pl_module)
         self.stop()
 
     def on_exception(self, trainer, pl_module, exception):
@@ -70,6 +66,14 @@ class Progress(pl.Callback):
         if self.live is not None:
             self.live.stop()
             self.live = None
+
+    def tell(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draws the line, or prints one, a step once."""
+        if self.live is not None:
+            self.draw(trainer, module)
+        elif trainer.is_global_zero and trainer.global_step != self.told:
+            self.told = trainer.global_step
+            self.console.print(self.line(trainer, module), soft_wrap=True, highlight=False, markup=False)
 
     def draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         [task] = self.live.task_ids

@@ -1,6 +1,5 @@
 """What a run shows a person: pictures or text in samples/, and a table on the screen."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -11,28 +10,106 @@ from torch import Tensor
 from denoiselab.data.base import Loaded
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.metrics import Evidence
-from denoiselab.module import DenoisingModule
 from denoiselab.run import record
 from denoiselab.run.logger import Logger
+from denoiselab.spec import Spec
 
 SHOWN = 64  # samples in a grid
-COMPARED = 16  # samples in a comparison of clean, corrupted, restored
+COMPARED = 12  # samples in a comparison of clean, corrupted, restored
+LISTED = 16  # texts in a table
 
 
-def pictures(folder: Path, data: Loaded, module: DenoisingModule, evidence: Evidence, logger: Logger, step: int) -> None:
-    """The comparison (clean, corrupted, restored) and, where there are any, the samples: into samples/ and the log."""
+def words(data: Loaded, ids: Tensor, specials: int) -> list[list[str]]:
+    """Each token of texts (N, L) as a string by itself."""
+    known = data.codec.decode(torch.arange(data.spec.vocabulary + specials)[:, None])
+    return [[known[i] for i in row] for row in ids.tolist()]
+
+
+def spread(n: int, most: int) -> Tensor:
+    """At most `most` of n places, evenly: of a held-out split, all severities, since its times rise with the place."""
+    return torch.linspace(0, n - 1, min(n, most)).round().long()
+
+
+def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logger: Logger, step: int) -> None:
+    """Clean, corrupted, restored: samples/restored.png or .txt, and the log."""
+    n = len(evidence.clean)
+    if spec.kind == "tokens":
+        some = spread(n, LISTED)
+        texts = [words(data, x[some], spec.specials) for x in (evidence.clean, evidence.x_t, evidence.restored)]
+        touched = evidence.touched[some].tolist()
+        figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
+        logger.table("restored", *figures.text_rows(*texts, touched), step)
+        return
+    named = {"clean": evidence.clean, "corrupted": evidence.x_t, "restored": evidence.restored}
+    some = spread(n, COMPARED if spec.kind == "image" else n)
+    picture = figures.rows({name: data.codec.decode(x[some]) for name, x in named.items()}, columns=COMPARED)
+    figures.save(picture, folder / "samples" / "restored.png")
+    logger.image("restored", picture, step)
+
+
+def save_samples(folder: Path, data: Loaded, samples: Tensor) -> Path:
+    """A grid, samples.png, or lines, samples.txt; gives its path."""
+    shown = data.codec.decode(samples)
     if data.spec.kind == "tokens":
-        rows = text_rows(data, evidence)
-        figures.save_text(folder / "samples" / "restored.txt", rows)
-        logger.table("restored", ["clean", "corrupted", "restored"], [[*map(str, row)] for row in rows], step)
+        path = folder / "samples.txt"
+        path.write_text("".join(text.replace("\n", "↵") + "\n" for text in shown), encoding="utf-8")
+        return path
+    path = folder / "samples.png"
+    figures.save(figures.grid(shown[:SHOWN] if data.spec.kind == "image" else shown), path)
+    return path
+
+
+def samples(folder: Path, data: Loaded, made: Tensor, logger: Logger, step: int) -> None:
+    """New samples: into samples/ and the log."""
+    path = save_samples(folder / "samples", data, made)
+    if data.spec.kind == "tokens":
+        logger.table("samples", ["text"], [[text] for text in data.codec.decode(made[:LISTED])], step)
     else:
-        some = slice(COMPARED)
-        picture = figures.rows({
-            "clean": data.codec.decode(evidence.clean[some]),
-            "corrupted": data.codec.decode(evidence.x_t[some]),
-            "restored": data.codec.decode(evidence.restored[some]),
-        })  # fmt: skip
-        figures.save(picture, folder / "samples" / "restored.png")
-        logger.image("restored", picture, step)
-    if evidence.samples is not None:
-        save_samples(folder / "samples", data, evidence.samples, logger, step)
+        logger.image("samples", path, step)
+
+
+def show(folder: Path) -> None:
+    """The table at the end of a run, and what a person may want next."""
+    summary = record.read_summary(folder)
+    console = Console(highlight=False, soft_wrap=True)
+    table = Screen(title=None, header_style="bold")
+    for name in ("metric", "value", "n", "split", "by"):
+        table.add_column(name, justify="right" if name in ("value", "n") else "left")
+    for name, score in summary["metrics"].items():
+        value = "not finite" if score["value"] is None else f"{score['value']:.4g}"
+        table.add_row(name, value, str(score["n"] or ""), score["split"], score["extractor"] or "")
+    for name, unit, value in costs(summary):
+        table.add_row(name, f"{value:,.4g}", "", "", unit, style="dim")
+    console.print(table)
+    if summary["entropy"] is not None:
+        console.print(f"exact lower bound of a likelihood here: {summary['entropy']:.4f} nats a token")
+    console.print(f"run folder: {folder}")
+    console.print("next:")
+    for line in nexts(folder, summary):
+        console.print(f"  {line}")
+
+
+def costs(summary: dict) -> list[tuple[str, str, float]]:
+    found = [
+        ("training", "seconds", summary["seconds"]),
+        ("training", "samples a second", summary["samples_per_second"] or 0),
+    ]
+    found.append(("parameters", "", summary["parameters"]))
+    if "samples_per_second" in summary["sampling"]:
+        calls = summary["sampling"]["network_calls_per_sample"]
+        found.append(
+            ("sampling", f"samples a second, {calls} network calls each", summary["sampling"]["samples_per_second"])
+        )
+    return found
+
+
+def nexts(folder: Path, summary: dict) -> list[str]:
+    generates = bool(summary["sampling"])
+    fit = folder.parents[1] if folder.parent.name == "scores" else folder
+    looks = f"denoiselab show run={fit}"
+    again = f"denoiselab sample run={fit} n=64 steps=20" if generates else "denoiselab list experiment"
+    return [
+        f"{looks}   # " + ("the trajectory, and what is recovered from each t" if generates else "what is recovered"),
+        again + ("   # more samples, in fewer steps" if generates else "   # other systems of the same grid"),
+        "denoiselab train -m schedule=cosine,linear seed=0,1   # a sweep of four",
+    ]

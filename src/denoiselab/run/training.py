@@ -7,6 +7,7 @@ trained again: it is scored, in scores/HASH/ of the same folder.
 """
 
 import logging
+import math
 import time
 import warnings
 from pathlib import Path
@@ -58,7 +59,7 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> Path:
         identity.forget(folder)
     if (known := scored(folder, score)) is not None:
         print(f"finished before: {known} (rerun=true trains anew)")
-        report.show(known, data)
+        report.show(known)
         return known
     prepare(folder)
     cost = Cost.of(module, data, config["data"]["batch_size"])
@@ -71,7 +72,9 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> Path:
     place = folder / "scores" / score if trained else folder
     prepare(place)
     describe(place, config, overrides)
-    logger.start(place, score if trained else fit, place.name, {**choices, "fingerprint": fingerprint, "config": config})
+    logger.start(
+        place, score if trained else fit, place.name, {**choices, "fingerprint": fingerprint, "config": config}
+    )
     try:
         if not trained:
             train_to_the_end(job, logger)
@@ -80,7 +83,7 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> Path:
         said = logger.finish()
     (folder / "COMPLETED").touch()
     job.log.info("completed" if not trained else f"scored in {place}")
-    report.show(place, data)
+    report.show(place)
     if said:
         print(said)
     return place
@@ -145,10 +148,13 @@ def train_to_the_end(job: Job, logger: Logger) -> None:
 
 def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
     node = dict(config["trainer"])
+    for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
+        if not isinstance(node[name], int) or node[name] < 1:
+            raise Refused(f"trainer.{name} counts optimizer steps", node[name], "give a whole number of at least 1")
     # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.base), so that nothing need be saved.
     node |= {
         "max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False,
-        "val_check_interval": node["val_check_interval"] * node["accumulate_grad_batches"],
+        "val_check_interval": min(node["val_check_interval"], node["max_steps"]) * node["accumulate_grad_batches"],
         "enable_model_summary": False, "use_distributed_sampler": False, "enable_progress_bar": False,
         "default_root_dir": str(folder),
     }  # fmt: skip
@@ -165,11 +171,11 @@ def settle(job: Job, place: Path, logger: Logger) -> None:
     values, evidence, sampling = job.evaluation(job.module, job.data)
     rows = record.read(job.folder)
     steps = max(row["step"] for row in rows)
-    held_out = [row for row in rows if "val/loss" in row]
     seed = job.evaluation.seed
     metrics = {name: record.score(*value, seed) for name, value in values.items()}
     monitor, mode = job.config["monitor"]["name"], job.config["monitor"]["mode"]
-    best_row = (min if mode == "min" else max)((r for r in held_out if monitor in r), key=lambda r: r[monitor])
+    finite = [row for row in rows if math.isfinite(row.get(monitor, math.nan))]
+    best_row = (min if mode == "min" else max)(finite, key=lambda row: row[monitor])
     metrics |= {
         name: record.score(value, len(job.data.val.x), "val", None, seed)
         for name, value in best_row.items() if name.startswith("val/")
@@ -181,7 +187,9 @@ def settle(job: Job, place: Path, logger: Logger) -> None:
         evaluation_seconds=time.perf_counter() - began,
     )  # fmt: skip
     logger.log({name: value.value for name, value in values.items()}, steps)
-    report.pictures(place, job.data, job.module, evidence, logger, steps)
+    report.comparison(place, job.data, job.module.parts.spec, evidence, logger, steps)
+    if evidence.samples is not None:
+        report.samples(place, job.data, evidence.samples, logger, steps)
 
 
 def hardware(device: torch.device) -> str | None:

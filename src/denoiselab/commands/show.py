@@ -1,0 +1,62 @@
+"""`denoiselab show`: a corruption at five severities and one training iteration told, or what a finished run does."""
+
+from pathlib import Path
+
+from denoiselab.commands import configuration
+from denoiselab.commands.sample import parse
+
+HELP = """denoiselab show [GROUP=CHOICE ...] [KEY=VALUE ...]
+  before training: clean, corrupted, touched and target at five severities, and one training iteration in words
+denoiselab show run=FOLDER [seed=0] [weights=best]
+  a finished run: its trajectory (strip and GIF) where it samples, and how well x is recovered from each t
+
+Pictures of the first go to OUTPUTS/NAME/show/, of the second to FOLDER/samples/."""
+
+
+def command(arguments: list[str]) -> None:
+    if {"-h", "--help"} & {*arguments}:
+        print(HELP)
+    elif any(word.startswith("run=") for word in arguments):
+        finished(parse(arguments, {"run": None, "seed": 0, "weights": "best"}))
+    else:
+        configuration.run(before, arguments, "show")
+
+
+def before(cfg) -> None:
+    """One composed cell, not trained."""
+    from hydra.core.hydra_config import HydraConfig
+    from rich.console import Console
+
+    from denoiselab import build
+    from denoiselab.run import identity, look
+
+    config, console = build.plain(cfg), Console(highlight=False, soft_wrap=True)
+    identity.checked_name(config["name"])
+    build.allow(config)
+    data = build.load(config)
+    module = build.module(config, data.spec)
+    if data.spec.kind == "tokens":
+        look.corruption_text(module, data, console)
+    else:
+        label = identity.slug(list(HydraConfig.get().overrides.task))
+        path = Path(config["outputs"]) / config["name"] / "show" / f"{label}.png"
+        look.corruption_picture(module, data, path)
+        console.print(f"five severities: {path}")
+    look.narrate(module, data, config["data"]["batch_size"], int(config["seed"]), console)
+
+
+def finished(asked: dict) -> None:
+    """A run folder."""
+    from rich.console import Console
+
+    from denoiselab.run import look
+    from denoiselab.run.loaded import Run
+    from denoiselab.sampler import Generates
+
+    run, console = Run(asked["run"], asked["weights"]), Console(highlight=False, soft_wrap=True)
+    folder = run.folder / "samples"
+    paths = [look.recovery(run, folder)]
+    if Generates in run.module.parts.agreed.facts:
+        paths += look.trajectory(run, folder, console, seed=asked["seed"])
+    for path in paths:
+        console.print(str(path))

@@ -1,0 +1,166 @@
+"""Looking: at a corruption before training, at one training step in words, and at a finished run."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from denoiselab.corruption import Batch, Corrupted
+from denoiselab.data.base import Batches, Loaded, Once, floating
+from denoiselab.evaluation import figures
+from denoiselab.evaluation.evaluate import empty, moved
+from denoiselab.evaluation.metrics import psnr
+from denoiselab.module import DenoisingModule
+from denoiselab.randomness import Keyed, key
+from denoiselab.run.loaded import Run
+from denoiselab.run.report import words
+from denoiselab.sampler import Generates, Loop
+from denoiselab.spec import Refused
+
+SEVERITIES = 5
+FRAMES = 10  # columns of a trajectory
+POINTS = 16  # times at which recovery is measured
+
+
+def severities(module: DenoisingModule, data: Loaded, samples: int) -> list[tuple[float, Corrupted]]:
+    """The first training samples, corrupted at five times from 0 to 1 with the same draws."""
+    rows = data.train.take(slice(samples))
+    places = torch.arange(len(rows.x))
+    batch, random = Batch(floating(rows.x), places, rows.context), Keyed(key(0, 8, places))
+    schedule, found = module.corruption.schedule, []
+    # A schedule that ignores time has one severity.
+    first = 1.0 if schedule.t_min == schedule.t_max else 0.0
+    for t in torch.linspace(first, 1, SEVERITIES).unique().tolist():
+        found.append((t, module.corruption(batch, torch.full((len(places),), t), random)))
+    return found
+
+
+def severity_label(module: DenoisingModule, t: float) -> str:
+    return f"t {t:.2f}, sigma {module.corruption.schedule.sigma(torch.tensor(t)):.2f}"
+
+
+def corruption_picture(module: DenoisingModule, data: Loaded, path: Path) -> None:
+    """Clean, corrupted, touched and target at five severities."""
+    points = data.spec.kind == "points"
+    frames = []
+    for t, c in severities(module, data, 1000 if points else 2):
+        clean = c.target if c.target.shape == c.touched.shape else c.x_t
+        shown = [data.codec.decode(x) for x in (clean, c.x_t)]
+        frames.append((severity_label(module, t), *shown, c.touched, data.codec.decode(c.target)))
+    figures.save(figures.severities(frames), path)
+
+
+def corruption_text(module: DenoisingModule, data: Loaded, console: Console) -> None:
+    """The same of one text, the damage colored."""
+    specials = module.parts.spec.specials
+    for t, c in severities(module, data, 1):
+        clean, shown = (words(data, x[:1], specials)[0] for x in (c.target, c.x_t))
+        console.print(Text(severity_label(module, t), style="bold"))
+        console.print(figures.damaged(clean, shown, clean, c.touched[0].tolist()))
+
+
+def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, console: Console) -> None:
+    """One training iteration: what is drawn, seen, asked, lost."""
+    share = next(iter(Batches(data.train, batch_size, seed)))
+    when, noise = Keyed(key(seed, 3, 0, share.place)), Keyed(key(seed, 4, share.batch.key))
+    asked = module.ask(share, module.times, when, noise)
+    c, parts = asked.corrupted, module.parts
+    loss = asked.cost.sum() / asked.count
+    loss.backward()
+    gradient = torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm().item()
+    per_sample = asked.cost.detach().flatten(1).sum(1)
+    worst = int(per_sample.argmax())
+    alpha, sigma = module.corruption.schedule(asked.t)
+
+    def say(word: str, line: str) -> None:
+        console.print(Text(f"  {word:8}", style="bold cyan") + Text(line))
+
+    def span(x: torch.Tensor) -> str:
+        return f"{x.min():.3f} to {x.max():.3f}"
+
+    schedule, name = type(module.corruption.schedule).__name__, type(module.corruption).__name__
+    touched, parameters = c.touched.float().mean(), sum(p.numel() for p in parts.denoiser.parameters())
+    belief, objective = type(asked.belief).__name__, type(parts.objective).__name__
+    console.print(Text("one training iteration", style="bold"))
+    say("drawn", f"{share.n} of {len(data.train.x):,} training samples, each of shape {tuple(c.x_t.shape[1:])}")
+    say(
+        "",
+        f"times by {type(module.times).__name__}: t {span(asked.t)}; {schedule}: alpha {span(alpha)}, sigma {span(sigma)}",
+    )
+    say("seen", f"{name} touched {touched:.1%} of the places; the network gets {tuple(c.seen.shape)} and the time")
+    say("asked", f"the target, {tuple(c.target.shape)}: a network of {parameters:,} parameters gives a {belief} belief")
+    say("lost", f"{objective}: {loss.item():.4f}, a sum divided by {int(asked.count):,} places")
+    say("", f"the hardest sample is at t = {asked.t[worst]:.3f}; gradient norm {gradient:.3g}")
+    module.zero_grad()
+
+
+# -- finished runs -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed: int = 0) -> list[Path]:
+    """x_t and the belief about x over the steps: a strip and a GIF, or lines of text."""
+    sampler = run.module.parts.sampler
+    if Generates not in run.module.parts.agreed.facts or not isinstance(sampler, Loop):
+        raise Refused("only a sampler along a grid has a trajectory", type(sampler).__name__, "show another run")
+    places = torch.arange(1000 if run.spec.kind == "points" else samples)
+    random = Keyed.of(seed, 7, places)
+    x = run.corruption.prior(empty(run.spec, len(places), "cpu")).sample(random.child("prior"))
+    frames = [(1.0, x, None)]
+    frames += [(s.item(), x, belief) for s, x, belief in sampler.moves(run.denoiser, run.corruption, x, random)]
+    # The belief held at x_t is the one of the move that starts there; at the end the last one.
+    held = [(t, x, frames[min(i + 1, len(frames) - 1)][2]) for i, (t, x, _) in enumerate(frames)]
+    chosen = torch.linspace(0, len(held) - 1, min(FRAMES, len(held))).round().long().tolist()
+    if run.spec.kind == "tokens":
+        for i in chosen:
+            t, x, belief = held[i]
+            console.print(Text(f"t {t:.2f}", style="bold"))
+            console.print(Text("  x_t     ") + Text(run.data.codec.decode(x[:1])[0].replace("\n", "↵")))
+            console.print(
+                Text("  belief  ") + Text(run.data.codec.decode(belief.mode[:1])[0].replace("\n", "↵"), style="cyan")
+            )
+        return []
+    decode = run.data.codec.decode
+    pictures = [(f"t {t:.2f}", decode(x), decode(belief.mode)) for t, x, belief in held]
+    figures.save(figures.trajectory([pictures[i] for i in chosen]), folder / "trajectory.png")
+    figures.animation(pictures, folder / "trajectory.gif")
+    return [folder / "trajectory.png", folder / "trajectory.gif"]
+
+
+@torch.no_grad()
+def recovery(run: Run, folder: Path, samples: int = 256) -> Path:
+    """How well x is recovered from each t, on the test split: PSNR of pictures, share of tokens right where text was
+    touched, root mean square error of points."""
+    table = run.data.test.take(slice(samples))
+    [share] = Once(table, len(table.x))
+    share = moved(share, run.module.device)
+    batch = share.batch._replace(x=floating(share.batch.x))
+    schedule, random = run.corruption.schedule, Keyed(key(0, 8, share.place))
+    times = torch.linspace(schedule.t_min, schedule.t_max, POINTS).unique()
+    measure, label = MEASURES[run.spec.kind]
+    found: dict[str, list[float]] = {"belief": [], "corrupted": []}
+    for t in times:
+        at = t.expand(len(batch.x)).clone()
+        c = run.corruption(batch, at, random)
+        belief = run.denoiser(c.x_t, at, seen=c.seen, **c.context)
+        found["belief"].append(measure(belief.mode, c))
+        found["corrupted"].append(measure(c.x_t, c))
+    figures.curve(times.tolist(), found, "t", label, folder / "recovery.png")
+    return folder / "recovery.png"
+
+
+def byte(x: torch.Tensor) -> torch.Tensor:
+    """From [-1, 1] to 0 .. 255, not rounded."""
+    return (x + 1) * 127.5
+
+
+def right(x: torch.Tensor, c: Corrupted) -> float:
+    return ((x == c.target) & c.touched).sum().item() / max(int(c.touched.sum()), 1)
+
+
+MEASURES = {
+    "image": (lambda x, c: psnr(byte(x), byte(c.target)), "PSNR, dB"),
+    "points": (lambda x, c: (x - c.target).square().mean().sqrt().item(), "root mean square error"),
+    "tokens": (right, "share of touched tokens right"),
+}

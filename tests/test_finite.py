@@ -1,0 +1,171 @@
+"""Loss and gradient, in float32, are finite at both ends of time for every cell that the spec accepts; a cell that is
+not is refused."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from denoiselab.corruption import Batch, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
+from denoiselab.denoiser import (
+    X0,
+    Epsilon,
+    Karras,
+    Large,
+    Learned,
+    Logits,
+    Point,
+    Residual,
+    Subs,
+    TokenLogits,
+    V,
+    Velocity,
+)  # fmt: skip
+from denoiselab.objective import (
+    EDM,
+    ELBO,
+    MAE,
+    MSE,
+    Bound,
+    CrossEntropy,
+    Huber,
+    Hybrid,
+    OfV,
+    OfVelocity,
+    Simple,
+    Unit,
+    Weighted,
+)  # fmt: skip
+from denoiselab.randomness import Keyed
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.spec import Refused, Spec, compose
+from denoiselab.times import OnGrid
+
+VOCABULARY, STEPS = 4, 50
+SCHEDULES = {
+    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(),
+    "constant": Constant(0.2), "constant_0": Constant(0.0), "constant_1": Constant(1.0),
+}  # fmt: skip
+PICTURE_CORRUPTIONS = {"gaussian": GaussianNoise, "salt_and_pepper": SaltAndPepper}
+TOKEN_CORRUPTIONS = {
+    "token_mask": lambda s: TokenMask(s, VOCABULARY), "token_uniform": lambda s: TokenUniform(s, VOCABULARY),
+    "token_mask_80_10_10": lambda s: TokenMask(s, VOCABULARY, 0.1, 0.1),
+}  # fmt: skip
+PARAMETERIZATIONS = {
+    "x0": X0(), "residual": Residual(), "epsilon": Epsilon(), "v": V(), "velocity": Velocity(), "karras": Karras(),
+}  # fmt: skip
+TOKEN_PARAMETERIZATIONS = {"logits": TokenLogits(), "subs": Subs()}
+HEADS = {"dirac": Point(), "large": Large(), "learned": Learned()}
+OBJECTIVES = {
+    "unit": Weighted(MSE(), Unit()), "simple": Weighted(MSE(), Simple()), "v": Weighted(MSE(), OfV()),
+    "velocity": Weighted(MSE(), OfVelocity()), "edm": Weighted(MSE(), EDM()), "mae": Weighted(MAE(), Unit()),
+    "huber": Weighted(Huber(), Unit()), "bound": Bound(STEPS),
+    "hybrid": Hybrid(Weighted(MSE(), Simple()), Bound(STEPS)),
+}  # fmt: skip
+TOKEN_OBJECTIVES = {
+    "cross_entropy": Weighted(CrossEntropy(), Unit()), "elbo": Weighted(CrossEntropy(), ELBO()), "bound": Bound(STEPS),
+}  # fmt: skip
+IMAGE, TEXT = Spec("image", (2, 3, 3)), Spec("tokens", (6,), VOCABULARY)
+
+
+class Says(nn.Module):
+    """A network that is a function of (x, noise)."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x, noise, **context):
+        return self.f(x, noise)
+
+
+def keys(n, seed=0):
+    return Keyed.of(seed, torch.arange(n))
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def accepted(spec, *parts):
+    try:
+        compose(spec, *parts)
+    except Refused:
+        return False
+    return True
+
+
+def ends(schedule, objective):
+    """t_min and t_max; a bound's grid begins at 1 / steps."""
+    first = 1 / STEPS if isinstance(objective, (Bound, Hybrid)) else schedule.t_min
+    return (first, schedule.t_max)
+
+
+def finite(corruption, denoiser, objective, x, t, parameter):
+    """Are loss and gradient finite?"""
+    t = torch.full((len(x),), t)
+    c = corruption(Batch(x, torch.arange(len(x))), t, keys(len(x)))
+    cost = objective(denoiser(c.x_t, t, seen=c.seen), c, t, corruption) * c.scored
+    loss = cost.sum() / objective.count(c)
+    (gradient,) = torch.autograd.grad(loss, parameter, allow_unused=True)
+    return bool(loss.isfinite()) and (gradient is None or bool(gradient.isfinite().all()))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("plan", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_loss_of_pictures_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
+    x = randn(8, 2, 3, 3).clamp(-1, 1)
+    for make, head in itertools.product(PICTURE_CORRUPTIONS.values(), HEADS.values()):
+        corruption = make(schedule)
+        if not accepted(IMAGE, corruption, plan, head, OnGrid(STEPS), objective):
+            continue
+        out = randn(8, 4 if isinstance(head, Learned) else 2, 3, 3, seed=1).requires_grad_()
+        denoiser = plan.build(Says(lambda y, n, out=out: out), corruption, head)
+        for t in ends(schedule, objective):
+            assert finite(corruption, denoiser, objective, x, t, out), (corruption, head, t)
+
+
+@pytest.mark.parametrize("objective", TOKEN_OBJECTIVES.values(), ids=TOKEN_OBJECTIVES)
+@pytest.mark.parametrize("plan", TOKEN_PARAMETERIZATIONS.values(), ids=TOKEN_PARAMETERIZATIONS)
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_loss_of_text_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
+    x = torch.randint(VOCABULARY, (8, 6), generator=torch.Generator().manual_seed(0))
+    for make in TOKEN_CORRUPTIONS.values():
+        corruption = make(schedule)
+        if not accepted(TEXT, corruption, plan, Logits(), OnGrid(STEPS), objective):
+            continue
+        out = randn(8, 6, VOCABULARY, seed=1).requires_grad_()
+        denoiser = plan.build(Says(lambda y, n, out=out: out), corruption, Logits())
+        for t in ends(schedule, objective):
+            assert finite(corruption, denoiser, objective, x, t, out), (corruption, t)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_epsilon_without_signal_is_refused_and_would_not_be_finite(name):
+    corruption = GaussianNoise(SCHEDULES[name])
+    with pytest.raises(Refused, match="Epsilon cannot work with Terminal"):
+        compose(IMAGE, corruption, Epsilon(), Point())
+    out = randn(8, 2, 3, 3).requires_grad_()
+    denoiser = Epsilon().build(Says(lambda y, n: out), corruption, Point())
+    assert not finite(corruption, denoiser, Weighted(MSE(), Unit()), randn(8, 2, 3, 3), 1.0, out)
+
+
+@pytest.mark.parametrize("weight", [Simple(), OfV(), OfVelocity(), EDM()], ids=lambda w: type(w).__name__)
+def test_a_weight_over_no_noise_is_refused_and_would_not_be_finite(weight):
+    corruption, objective = GaussianNoise(Constant(0.0)), Weighted(MSE(), weight)
+    assert not accepted(IMAGE, corruption, X0(), Point(), objective)
+    out = randn(8, 2, 3, 3).requires_grad_()
+    denoiser = X0().build(Says(lambda y, n: out), corruption, Point())
+    assert not finite(corruption, denoiser, objective, randn(8, 2, 3, 3), 1.0, out)
+
+
+def test_what_is_accepted_is_not_little():
+    """The laws above hold for something: how many cells are accepted."""
+    cells = [accepted(IMAGE, make(s), plan, head, OnGrid(STEPS), objective)
+             for make, s, plan, head, objective in itertools.product(
+                 PICTURE_CORRUPTIONS.values(), SCHEDULES.values(), PARAMETERIZATIONS.values(), HEADS.values(),
+                 OBJECTIVES.values())]  # fmt: skip
+    print(f"\n{sum(cells)} of {len(cells)} accepted")
+    assert sum(cells) > 500
