@@ -19,9 +19,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from denoiselab import build
-from denoiselab.commands.configuration import CONF
 from denoiselab.data.base import Batches, Once
 from denoiselab.evaluation.evaluate import Evaluation
+from denoiselab.files import CONF
 from denoiselab.optim import groups
 from denoiselab.run.cost import Cost
 from denoiselab.run.progress import Progress

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from denoiselab.run.identity import checked_name, fit_hash, replacing, run_folder, score_hash, slug, write_json
+from denoiselab.files import replacing, write_json
+from denoiselab.run.identity import checked_name, fit_hash, run_folder, score_hash, slug
 from denoiselab.spec import Refused
 
 # Nothing here is about time.

@@ -13,6 +13,11 @@ class MLP(Architecture):
     """`layers` residual blocks of `width`. Pictures are flattened, tokens embedded with `embedding` numbers each."""
 
     def __init__(self, width: int = 256, layers: int = 3, embedding: int = 16, time: bool = True, dropout: float = 0.0):
+        if min(width, embedding) < 1 or layers < 0:
+            raise Refused(
+                "MLP needs width and embedding of at least 1", f"width={width} layers={layers} embedding={embedding}",
+                "for example width=256 layers=3 embedding=16",
+            )  # fmt: skip
         self.width, self.layers, self.embedding, self.time, self.dropout = width, layers, embedding, time, dropout
 
     def accepts(self, spec):

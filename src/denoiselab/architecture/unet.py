@@ -18,12 +18,19 @@ class UNet(Architecture):
 
     def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2, 2), blocks: int = 1, heads: int = 4,
                  attention: bool = True, time: bool = True, dropout: float = 0.0):  # fmt: skip
-        if not multipliers or width % 8 or width < 8:
+        multipliers = tuple(multipliers)
+        if width % 8 or min((width, blocks, *multipliers), default=0) < 1 or not multipliers:
             raise Refused(
-                "UNet needs a width that 8 divides and one multiplier a resolution",
-                f"width={width} multipliers={list(multipliers)}", "for example width=32 multipliers=[1,2,2]",
+                "UNet needs a width that 8 divides, one multiplier a resolution, and a block",
+                f"width={width} multipliers={list(multipliers)} blocks={blocks}",
+                "for example width=32 multipliers=[1,2,2] blocks=1",
             )  # fmt: skip
-        self.width, self.multipliers, self.blocks, self.heads = width, tuple(multipliers), blocks, heads
+        if attention and (heads < 1 or width * multipliers[-1] % heads):
+            raise Refused(
+                "UNet shares its channels at the lowest resolution among heads",
+                f"{width * multipliers[-1]} channels, heads={heads}", "give a divisor, such as heads=4",
+            )  # fmt: skip
+        self.width, self.multipliers, self.blocks, self.heads = width, multipliers, blocks, heads
         self.attention, self.time, self.dropout = attention, time, dropout
 
     def accepts(self, spec):

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from denoiselab.files import CONF
 from denoiselab.spec import Refused, near
-
-CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 def groups() -> dict[str, dict[str, str]]:

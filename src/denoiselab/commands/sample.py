@@ -46,7 +46,8 @@ def command(arguments: list[str]) -> None:
 
     from safetensors.torch import save_file
 
-    from denoiselab.run import identity, report
+    from denoiselab.files import write_json
+    from denoiselab.run import report
     from denoiselab.run.loaded import Run
 
     run = Run(asked["run"], asked["weights"])
@@ -60,7 +61,7 @@ def command(arguments: list[str]) -> None:
     folder = Path(asked["output"] or run.folder / "samples" / label)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"samples": samples.contiguous()}, folder / "samples.safetensors")
-    identity.write_json(
+    write_json(
         folder / "timing.json",
         {"n": asked["n"], "seconds": seconds, "samples_per_second": asked["n"] / seconds,
          "network_calls_per_sample": sampler.calls},

@@ -83,7 +83,9 @@ class TokenMask(Pointwise):
         shown = self.swapped / self.vocabulary + self.kept * same
         hit = torch.where(hidden, 1 - self.swapped - self.kept, shown)
         sigma = match(self.schedule.sigma(t), hit)
-        return torch.where(hidden, sigma * hit, (1 - sigma) * same + sigma * hit), hit
+        anywhere = torch.where(hidden, sigma * hit, (1 - sigma) * same + sigma * hit)
+        # What cannot have been hit is not scored: what is said of it is never asked, but must be a belief.
+        return anywhere, torch.where(hit.sum(-1, keepdim=True) > 0, hit, anywhere)
 
     def accepts(self, spec):
         spec = severity(spec.of(("tokens",), self), self)

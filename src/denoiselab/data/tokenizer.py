@@ -8,11 +8,8 @@ size - 1. What has been encoded decodes to the same text. Special tokens are the
 import abc
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections import Counter
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import tokenizers
@@ -20,6 +17,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.data.base import Codec
+from denoiselab.files import cache, replacing
 from denoiselab.spec import Refused
 
 MASK = "▁"
@@ -174,8 +172,7 @@ class BPE(Tokenizer):
 def cached(content: str, make) -> tokenizers.Tokenizer:
     """The tokenizer made of `content`, kept in a file whose name has the hashes of the content and of the file itself:
     a damaged one is made anew."""
-    home = os.environ.get("DENOISELAB_CACHE")
-    folder = Path(home).expanduser() if home else Path.home() / ".cache" / "denoiselab"
+    folder = cache()
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     for path in folder.glob(f"bpe-{key}-*.json"):
         raw = path.read_bytes()
@@ -184,23 +181,11 @@ def cached(content: str, make) -> tokenizers.Tokenizer:
         path.unlink(missing_ok=True)
     model = make()
     raw = model.to_str().encode()
-    with contextlib.suppress(OSError):  # a home that cannot be written costs seconds, not the run
-        written(folder / f"bpe-{key}-{digest(raw)}.json", raw)
+    path = folder / f"bpe-{key}-{digest(raw)}.json"
+    with contextlib.suppress(OSError), replacing(path) as temporary:  # an unwritable cache costs seconds, not the run
+        temporary.write_bytes(raw)
     return model
 
 
 def digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:16]
-
-
-def written(path: Path, raw: bytes) -> None:
-    """Whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -10,7 +10,6 @@ never needed: a damaged file is made anew, a folder that cannot be written costs
 """
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from denoiselab.data.base import Loaded, floating
-from denoiselab.run.identity import replacing
+from denoiselab.files import cache, replacing
 
 FEATURES = 32  # few: the covariance of 256 samples must mean something
 RECIPE = 1  # raise it with any change that changes the classifier: older files are then not read
@@ -66,7 +65,7 @@ def small_classifier(data: Loaded) -> tuple[Extractor, str]:
     name, with the data's fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
     assert "label" in data.train.context, "a classifier needs labels"
     x, fingerprint = data.codec.decode(data.train.x[:1]), data.fingerprint()
-    path = folder() / f"smallcnn-{RECIPE}-{fingerprint}.safetensors"
+    path = cache() / f"smallcnn-{RECIPE}-{fingerprint}.safetensors"
     network = drawn(lambda: Extractor(x.shape[1]), 0)
     accuracy = read(path, network)
     if accuracy is None:
@@ -102,11 +101,6 @@ def train(network: Extractor, data: Loaded) -> float:
 
 
 # -- the cache --------------------------------------------------------------------------------------------
-
-
-def folder() -> Path:
-    """Where trained extractors lie."""
-    return Path(os.environ.get("DENOISELAB_CACHE") or os.path.expanduser("~/.cache/denoiselab"))
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.text import Text
 from torch import Tensor
 
-from denoiselab.run.identity import replacing
+from denoiselab.files import replacing
 
 INK, FAINT, PAPER, BLUE = (32, 32, 32), (200, 200, 200), (255, 255, 255), (31, 90, 166)
 SIZE, MARGIN, GAP = 15, 14, 4  # of letters, around a figure, between pictures; pixels

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from denoiselab.run.identity import replacing
+from denoiselab.files import replacing
 
 SCALARS = (type(None), str, int, float, bool)
 MAPPINGS = {"__items__": dict, "__ordered__": OrderedDict, "__counter__": Counter}

@@ -1,4 +1,4 @@
-"""A run's identity: which configs are the same run, where it lies, and how its small files are written.
+"""A run's identity: which configs are the same run, where it lies.
 
 Two hashes of the resolved config. *fit*: all that changes the weights. *score*: fit, and what is done with them
 (sampler, grid, guidance, evaluation). What cannot change a result is in neither; data enters by the fingerprint of its
@@ -10,11 +10,8 @@ Not promised: that two hashes differ only where results do. A config that spells
 
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -111,34 +108,3 @@ def checked_name(name: str) -> str:
             repr(name), "give a plain word, such as name=first_try",
         )  # fmt: skip
     return text
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`. What is written there replaces `path`, and is on disk, when the block ends; if
-    the block raises, `path` is as it was and nothing is left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: str | Path, value: object) -> None:
-    """Writes a JSON file whole or not at all. NaN and infinities are refused: strict readers cannot take them."""
-    text = json.dumps(value, indent=2, allow_nan=False)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")

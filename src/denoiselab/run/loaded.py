@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from denoiselab import build
-from denoiselab.commands.configuration import CONF
 from denoiselab.data.base import Loaded
 from denoiselab.evaluation.evaluate import Evaluation, generate
+from denoiselab.files import CONF
 from denoiselab.module import DenoisingModule
 from denoiselab.run.checkpoint import SafeIO
 from denoiselab.sampler import Generates, Sampler

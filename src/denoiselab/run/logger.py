@@ -21,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from denoiselab.run.identity import replacing
+from denoiselab.files import replacing
 from denoiselab.run.online import mode
 from denoiselab.spec import Refused
 

@@ -84,10 +84,8 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
     belief, objective = type(asked.belief).__name__, type(parts.objective).__name__
     console.print(Text("one training iteration", style="bold"))
     say("drawn", f"{share.n} of {len(data.train.x):,} training samples, each of shape {tuple(c.x_t.shape[1:])}")
-    say(
-        "",
-        f"times by {type(module.times).__name__}: t {span(asked.t)}; {schedule}: alpha {span(alpha)}, sigma {span(sigma)}",
-    )
+    say("", f"t {span(asked.t)} by {type(module.times).__name__}")
+    say("", f"{schedule}: alpha {span(alpha)}, sigma {span(sigma)}")
     say("seen", f"{name} touched {touched:.1%} of the places; the network gets {tuple(c.seen.shape)} and the time")
     say("asked", f"the target, {tuple(c.target.shape)}: a network of {parameters:,} parameters gives a {belief} belief")
     say("lost", f"{objective}: {loss.item():.4f}, a sum divided by {int(asked.count):,} places")

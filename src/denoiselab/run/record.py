@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import denoiselab
-from denoiselab.run.identity import replacing, write_json
+from denoiselab.files import replacing, write_json
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "safetensors")
 
