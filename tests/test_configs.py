@@ -432,7 +432,7 @@ def test_what_is_refused_for_want_of_an_interface_would_fail(cells):
     for names, parts, e in refused:
         if (found := re.match(WOULD_FAIL, e.what)) and names[2] != "token_mask_80_10_10":
             told.setdefault((found[0], names[0]), []).append((names, parts))
-    assert len(told) >= 14, sorted(told)
+    assert len(told) >= 10, sorted(told)
     for (_, kind), cases in told.items():
         for i in np.random.default_rng(0).choice(len(cases), min(3, len(cases)), replace=False):
             names, parts = cases[i]

@@ -160,7 +160,7 @@ def test_source_is_a_stationary_chain():
 
 def test_entropies_follow_from_the_definition():
     s = source()
-    assert 1.3 < s.entropy_rate < 1.9
+    assert 1.2 < s.entropy_rate < 1.4
     triples = s.stationary[:, :, None] * s.transition
     assert s.block_entropy(3) == pytest.approx(-(triples * triples.log()).sum().item(), rel=1e-12)
     quads = triples[..., None] * s.transition[None]

@@ -27,7 +27,6 @@ from denoiselab.spec import Refused
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"  # in the order of code points: a character's id is its place
 GRAIN = 2**24
-TILT = 4  # how often uniform weights are squared: higher is sparser; 4 gives 1.48 nats a character
 
 
 class Source:
@@ -35,9 +34,16 @@ class Source:
 
     def __init__(self):
         v = len(ALPHABET)
-        w = Keyed.of(SEED, torch.arange(v * v)).child("transition").uniform((v * v, v)).double()
-        for _ in range(TILT):
-            w = w * w
+
+        def weights(name: str, rows: int) -> Tensor:
+            return Keyed.of(SEED, torch.arange(rows)).child(name).uniform((rows, v)).double()
+
+        # Mostly what follows a letter, less what follows the one before, least the triple: as in real text there is
+        # something to learn at each order. Products alone: powers may round differently from machine to machine.
+        single, pair, skip = weights("single", 1), weights("pair", v), weights("skip", v)
+        pair = pair * pair * pair * pair
+        w = (single * single) * (pair * pair)[None] * (skip * skip)[:, None] * weights("triple", v * v).view(v, v, v)
+        w = w.view(v * v, v)
         w = w / w.sum(1, keepdim=True) + 1e-3 / v  # no character is impossible: what has seen any text can go on
         counts = (w / w.sum(1, keepdim=True) * GRAIN).floor().long()
         counts.scatter_add_(1, counts.argmax(1, keepdim=True), GRAIN - counts.sum(1, keepdim=True))
