@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,10 @@ TINY = ["architecture=mlp", "architecture.width=16", "architecture.layers=1", "d
 def train(root, *overrides):
     """The folders in which results lie, of one command."""
     before = marks(root)
-    assert run(["train", *TINY, f"outputs={root}", *overrides]) == 0
+    # Hydra takes flags before overrides alone.
+    flags = [word for word in overrides if word.startswith("-")]
+    words = [word for word in overrides if word not in flags]
+    assert run(["train", *flags, *TINY, f"outputs={root}", *words]) == 0
     return sorted(marks(root) - before)
 
 
@@ -109,15 +113,15 @@ def test_the_record_has_every_step_and_what_was_spent(folder):
     assert all({"step", "train/loss", "lr", "samples", "multiply_adds", "seconds"} <= row.keys() for row in trained)
     assert [row["samples"] for row in trained] == [8 * (i + 1) for i in range(STEPS)]
     assert all(math.isfinite(value) for row in found for value in row.values())
-    assert all(a["seconds"] <= b["seconds"] for a, b in zip(found, found[1:], strict=False))
+    assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(found))
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         assert isinstance(json.loads(line), dict)
 
 
 def test_the_summary_says_values_and_where_they_come_from(folder):
     summary = record.read_summary(folder)
-    assert {"metrics", "seconds", "samples", "samples_per_second", "steps", "parameters", "multiply_adds", "code", "versions",
-            "hardware", "best_step", "score", "entropy", "sampling"} <= summary.keys()  # fmt: skip
+    assert {"metrics", "seconds", "samples", "samples_per_second", "steps", "parameters", "multiply_adds", "code",
+            "versions", "hardware", "best_step", "score", "entropy", "sampling"} <= summary.keys()  # fmt: skip
     assert {"val/loss", "test/loss"} <= summary["metrics"].keys()
     for name, score in summary["metrics"].items():
         assert {"value", "n", "split", "extractor", "seed"} <= score.keys()
@@ -348,19 +352,25 @@ def test_a_logger_changes_nothing(logger, folder, tmp_path):
     assert scores(logged) == scores(folder)
 
 
-@pytest.mark.parametrize("experiment", ["ddpm", "bert"])
-def test_accumulation_changes_rounding_alone(experiment, tmp_path):
-    words = [
-        f"experiment={experiment}",
-        "architecture=mlp",
-        "architecture.width=16",
-        "trainer.max_steps=6",
-        "optimizer.lr=1e-2",
-    ]
-    if experiment == "bert":
-        words = [*words, "~sampler.steps", "data.train=60", "data.val=20", "data.test=20", "architecture.embedding=4"]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["experiment=ddpm", "architecture=mlp", "data.n=44"],
+        [
+            "experiment=mdlm",
+            "architecture=mlp",
+            "data.train=60",
+            "data.val=20",
+            "data.test=20",
+            "architecture.embedding=4",
+        ],
+    ],
+    ids=["ddpm", "mdlm"],
+)
+def test_accumulation_changes_rounding_alone(words, tmp_path):
+    words = [*words, "trainer.max_steps=7", "optimizer.lr=1e-2"]
     one, two, four = (losses(train(tmp_path, *words, f"trainer.accumulate_grad_batches={k}")[0]) for k in (1, 2, 4))
-    assert len(one) == len(two) == len(four) == 6
+    assert len(one) == len(two) == len(four) == 7
     torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.tensor(four), torch.tensor(one), rtol=1e-5, atol=1e-5)
 
@@ -379,20 +389,11 @@ def test_two_ranks_are_one_process(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    [alone] = train(tmp_path / "one")
-    words = [
-        "train",
-        *TINY,
-        "trainer.devices=2",
-        "trainer.strategy=ddp",
-        "trainer.accelerator=cpu",
-        f"outputs={tmp_path / 'two'}",
-    ]
-    ranks = [
-        process(RANK.replace("WORDS", repr(words)), RANK=str(r), LOCAL_RANK=str(r), WORLD_SIZE="2", NODE_RANK="0",
-                MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        for r in range(2)
-    ]  # fmt: skip
+    [alone] = train(tmp_path / "one", "data.n=44")
+    words = ["train", *TINY, "data.n=44", "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    code = RANK.replace("WORDS", repr([*words, f"outputs={tmp_path / 'two'}"]))
+    shared = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [process(code, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
     [together] = marks(tmp_path / "two")
@@ -449,9 +450,11 @@ def test_a_sample_alone_is_the_sample_in_a_batch(finished):
     found = denoiselab.load(finished)
     eight = found.sample(8)
     assert eight.shape == (8, *found.spec.shape)
+    # A product of matrices of another size is rounded otherwise; tokens are what they are.
+    near = {"rtol": 0, "atol": 1e-5 * float(eight.abs().max()) if eight.is_floating_point() else 0}
     for n in (1, 3):
-        torch.testing.assert_close(found.sample(n), eight[:n], rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.sample(8, batch_size=1), eight, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found.sample(n), eight[:n], **near)
+    torch.testing.assert_close(found.sample(8, batch_size=1), eight, **near)
     assert torch.equal(found.sample(8), eight)
     assert not torch.equal(found.sample(8, seed=1), eight)
 
@@ -482,7 +485,7 @@ def test_sample_writes_what_it_made(finished, tmp_path, capsys):
     assert run(["sample", f"run={finished}", "n=5", "steps=2", "batch_size=2", f"output={tmp_path / 'made'}"]) == 0
     made = load_file(tmp_path / "made" / "samples.safetensors")["samples"]
     found = denoiselab.load(finished)
-    torch.testing.assert_close(made, found.sample(5, found.sampler(steps=2)), rtol=0, atol=1e-6)
+    assert torch.equal(made, found.sample(5, found.sampler(steps=2), batch_size=2))
     timing = json.loads((tmp_path / "made" / "timing.json").read_text(encoding="utf-8"))
     assert (timing["n"], timing["network_calls_per_sample"]) == (5, 2)
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
