@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from denoiselab import check
 from denoiselab.data.base import Data, Loaded
 from denoiselab.module import DenoisingModule, Parts
 from denoiselab.randomness import key
@@ -30,6 +31,7 @@ def plain(cfg: DictConfig) -> dict:
 def allow(config: dict) -> None:
     """Refuses a `_target_` from elsewhere; makes `plugins` importable from the folder where the command runs."""
     plugins = config.get("plugins") or []
+    plugins = [plugins] if isinstance(plugins, str) else plugins
     if plugins and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for plugin in plugins:
@@ -84,6 +86,7 @@ def make(config: dict, group: str, spec: Spec | None = None):
 
 def instantiated(node: dict, group: str, **arguments):
     """The object that a node describes, with further arguments; its mistakes in our words."""
+    check.node(node, group)
     for where in missing(node, group):
         raise Refused(f"{where} needs a value", "none", f"add {where}=VALUE to the command")
     try:
@@ -127,9 +130,19 @@ def assemble(config: dict, spec: Spec) -> Parts:
     return Parts(spec, corruption, parameterization.build(network, corruption, head), times, objective, sampler)
 
 
+def optimizer(config: dict):
+    """A function of parameter groups, tried once: what it does not take is said before training."""
+    function = make(config, "optimizer")
+    try:
+        function([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise Refused(f"{config['optimizer']['_target_']} cannot be made", e, "correct optimizer.*") from e
+    return function
+
+
 def module(config: dict, spec: Spec) -> DenoisingModule:
     """The cell as a LightningModule."""
     return DenoisingModule(
-        assemble(config, spec), make(config, "optimizer"), make(config, "lr_schedule"), int(config["seed"]),
+        assemble(config, spec), optimizer(config), make(config, "lr_schedule"), int(config["seed"]),
         int(config["evaluation"]["seed"]), bool(config["overfit"]),
     )  # fmt: skip

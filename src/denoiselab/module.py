@@ -98,7 +98,7 @@ class DenoisingModule(pl.LightningModule):
         asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)))
         total = asked.cost.sum()
         if self.alone:
-            loss = total / asked.count
+            loss = total / asked.count.clamp(min=1)
             self.last_loss = loss.detach()
             return loss
         # Lightning divides by the accumulation, DDP averages over ranks: gradients are set right once, in
@@ -111,6 +111,7 @@ class DenoisingModule(pl.LightningModule):
         if self.alone:
             return
         total, count = self.trainer.strategy.reduce(torch.stack(self.totals).sum(0), reduce_op="sum")
+        count = count.clamp(min=1)
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, parts * self.divisor / count)
@@ -145,4 +146,4 @@ class DenoisingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         total, count = self.trainer.strategy.reduce(torch.stack(self.held_out).sum(0), reduce_op="sum")
-        self.log("val/loss", total / count)
+        self.log("val/loss", total / count.clamp(min=1))

@@ -25,8 +25,8 @@ from denoiselab.times import Grid
 
 
 def scored(c: Corrupted) -> Tensor:
-    """How many places are scored; at least 1."""
-    return (c.scored > 0).sum().clamp(min=1)
+    """How many places are scored."""
+    return (c.scored > 0).sum()
 
 
 def places(c: Corrupted) -> Tensor:

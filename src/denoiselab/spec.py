@@ -25,6 +25,10 @@ class Refused(ValueError):
         return type(self), (self.what, self.got, self.fix)
 
 
+class Failed(RuntimeError):
+    """A run that cannot go on, in words: no fault of the program's."""
+
+
 class Spec(NamedTuple):
     """The agreement so far. Shapes are without the batch."""
 

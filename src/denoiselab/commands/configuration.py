@@ -38,13 +38,26 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    refused: list[Refused] = []
+
+    def job(cfg) -> None:
+        # Raised below: Hydra would print a line of its own, and of several cells name the first alone.
+        try:
+            function(cfg)
+        except Refused as e:
+            refused.append(e)
+
     before, sys.argv = sys.argv, [f"denoiselab {command}", *arguments]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(function)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
     except (HydraException, OmegaConfBaseException) as e:
         raise explained(e, arguments) from e
     finally:
         sys.argv = before
+    for e in refused[:-1]:
+        print(f"refused: {e}", file=sys.stderr)
+    if refused:
+        raise refused[-1]
 
 
 def explained(e: Exception, arguments: list[str]) -> Refused:

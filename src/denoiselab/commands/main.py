@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from denoiselab.spec import Refused, near
+from denoiselab.spec import Failed, Refused, near
 
 COMMANDS = {
     "train": "train a cell of the grid, or with -m a product of them",
@@ -25,7 +25,7 @@ examples:
   denoiselab train                                            the default: diffusion on digits, about a minute
   denoiselab train experiment=mdlm                            masked diffusion on text
   denoiselab train -m schedule=cosine,linear seed=0,1         a sweep of four
-  denoiselab show corruption=salt_and_pepper schedule=linear  five severities, and one training step told
+  denoiselab show experiment=denoising_autoencoder            a corruption, and one training step told
   denoiselab list experiment
 
 denoiselab COMMAND --help says more."""
@@ -50,6 +50,9 @@ def run(arguments: list[str]) -> int:
     except Refused as e:
         print(f"refused: {e}", file=sys.stderr)
         return 2
+    except Failed as e:
+        print(f"failed: {e}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -179,6 +179,6 @@ class Once:
     def __iter__(self) -> Iterator[Share]:
         n = len(self.table.x)
         for i in range(len(self)):
-            place = torch.arange(i * self.batch_size + self.rank, min((i + 1) * self.batch_size, n), self.ranks)
+            place = torch.arange(i * self.batch_size, min((i + 1) * self.batch_size, n))[self.rank :: self.ranks]
             rows = self.table.take(place)
             yield Share(Batch(rows.x, place, rows.context), place, n)

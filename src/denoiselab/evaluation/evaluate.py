@@ -6,6 +6,7 @@ batch size. Every metric is asked whether it speaks about the cell; those that d
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,16 +39,31 @@ def generate(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, spec:
     return torch.cat(made)
 
 
-class Evaluation:
-    """`samples` of the test split are restored and, where the sampler generates, as many are made anew."""
+class Found(NamedTuple):
+    """What an evaluation gives."""
 
-    def __init__(self, metrics: Sequence[Metric], seed: int = 0, samples: int = 256, batch_size: int = 256):
-        if samples < 2 or batch_size < 1:
-            raise Refused(
-                "evaluation needs at least 2 samples and a batch size of at least 1",
-                f"samples={samples} batch_size={batch_size}", "for example evaluation.samples=256",
-            )  # fmt: skip
+    values: dict[str, Value]
+    evidence: Evidence
+    sampling: dict[str, float]  # samples a second and network calls a sample, where there are samples
+    left_out: list[str]  # why a metric that speaks about the cell could not
+
+
+class Evaluation:
+    """`samples` of the test split are restored and, where the sampler generates, as many are made anew; the loss is of
+    the first `held_out` samples of a split (None: all)."""
+
+    def __init__(self, metrics: Sequence[Metric], seed: int = 0, samples: int = 256, batch_size: int = 256,
+                 held_out: int | None = None):  # fmt: skip
+        counts = {"samples": samples, "batch_size": batch_size, "held_out": 1 if held_out is None else held_out}
+        for name, count in counts.items():
+            if count < 1:
+                raise Refused(f"evaluation.{name} counts samples", count, "give at least 1")
         self.metrics, self.seed, self.samples, self.batch_size = list(metrics), seed, samples, batch_size
+        self.held_out = held_out
+
+    def some(self, table: Table) -> Table:
+        """What of a held-out split the loss is of."""
+        return table.take(slice(self.held_out))
 
     def fitting(self, spec: Spec) -> list[Metric]:
         """The metrics that speak about a cell."""
@@ -60,7 +76,7 @@ class Evaluation:
         for share in Once(table, self.batch_size):
             asked = module.examine(moved(share, module.device), denoiser)
             total, count = total + asked.cost.double().sum(), count + asked.count.double()
-        return (total / count).item()
+        return (total / count.clamp(min=1)).item()
 
     @torch.no_grad()
     def evidence(self, module: DenoisingModule, data: Loaded, split: str) -> tuple[Evidence, dict[str, float]]:
@@ -84,21 +100,23 @@ class Evaluation:
         tensors = {name: torch.cat(values) for name, values in found.items()}
         return Evidence(data=data, split=split, samples=samples, **tensors), cost
 
-    def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test"
-                 ) -> tuple[dict[str, Value], Evidence, dict[str, float]]:  # fmt: skip
+    def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test") -> Found:
         """All metrics on a split, the evidence they rest on, and the cost of samples."""
         training = module.training
         module.eval()
-        table = data.split(split)
+        table, left_out = self.some(data.split(split)), []
         values = {f"{split}/loss": Value(self.loss(module, table), len(table.x), split)}
         if data.oracle and Pointwise in module.parts.agreed.facts:
             exact = self.loss(module, table, data.oracle(module.corruption))
             values[f"{split}/loss_oracle"] = Value(exact, len(table.x), split, "exact posterior")
-        evidence, cost = self.evidence(module, data, split)
+        evidence, sampling = self.evidence(module, data, split)
         for metric in self.fitting(module.parts.agreed):
-            values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}
+            try:
+                values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}
+            except Refused as e:
+                left_out.append(f"{e.what} (got {e.got})")
         module.train(training)
-        return values, evidence, cost
+        return Found(values, evidence, sampling, left_out)
 
 
 def refusal(part: Metric, spec: Spec) -> str:

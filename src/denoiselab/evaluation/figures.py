@@ -251,11 +251,12 @@ def visible(word: str) -> str:
     return word.replace("\n", "↵").replace("\t", "→")
 
 
-def damaged(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bool], between: str = "") -> Text:
+def damaged(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bool], between: str = "",
+            names: Sequence[str] = ("clean", "corrupted", "restored")) -> Text:  # fmt: skip
     """One text in three colored lines: what was touched, and whether it was restored right. `between` stands between
     tokens: "" for characters, " " for words."""
     text = Text()
-    for name, line in marked(clean, corrupted, restored, touched, between).items():
+    for name, line in zip(names, marked(clean, corrupted, restored, touched, between).values(), strict=True):
         text.append(f"{name:<10}", "dim")
         for i, (style, characters) in enumerate(line):
             text.append(between if i else "").append(characters, style)

@@ -80,10 +80,13 @@ class FrechetDistance(Metric):
         assert evidence.samples is not None, "a sampler that generates gives samples"
         data = evidence.data
         real, fake = data.codec.decode(data.test.x[:REFERENCE]), data.codec.decode(evidence.samples)
+        if min(len(real), len(fake)) < 2:
+            got = f"{len(real)} test pictures and {len(fake)} samples"
+            raise Refused("a Frechet distance needs two pictures of each", got, "more data or evaluation.samples")
         labelled = "label" in data.train.context
         extractor, name = small_classifier(data) if labelled else random_features(real.shape[1])
         # Rounding would hide what is not a number.
-        sound = len(fake) > 1 and bool(evidence.samples.isfinite().all())
+        sound = bool(evidence.samples.isfinite().all())
         distance = frechet_distance(extractor, real, fake) if sound else float("nan")
         return {"fd_smallcnn" if labelled else "fd_random": Value(distance, len(fake), "test", name)}
 

@@ -19,7 +19,7 @@ from denoiselab.spec import Refused
 
 # Keys as patterns of their dotted path; a pattern drops all below it.
 NEITHER = (
-    "hydra", "outputs", "name", "logger", "rerun", "plugins",
+    "hydra", "outputs", "name", "logger", "rerun", "plugins", "checkpoint",
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",

@@ -57,7 +57,8 @@ def corruption_text(module: DenoisingModule, data: Loaded, console: Console) -> 
     for t, c in severities(module, data, 1):
         clean, shown = (words(data, x[:1], specials)[0] for x in (c.target, c.x_t))
         console.print(Text(severity_label(module, t), style="bold"))
-        console.print(figures.damaged(clean, shown, clean, c.touched[0].tolist()))
+        names = ("clean", "corrupted", "target")
+        console.print(figures.damaged(clean, shown, clean, c.touched[0].tolist(), names=names))
 
 
 def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, console: Console) -> None:
@@ -66,7 +67,7 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
     when, noise = Keyed(key(seed, 3, 0, share.place)), Keyed(key(seed, 4, share.batch.key))
     asked = module.ask(share, module.times, when, noise)
     c, parts = asked.corrupted, module.parts
-    loss = asked.cost.sum() / asked.count
+    loss = asked.cost.sum() / asked.count.clamp(min=1)
     loss.backward()
     gradient = torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm().item()
     per_sample = asked.cost.detach().flatten(1).sum(1)

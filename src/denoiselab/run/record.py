@@ -26,12 +26,12 @@ class Record:
 
     def __init__(self, folder: str | Path):
         self.path = Path(folder) / "metrics.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """A line: `step` and the values, numbers or one-element tensors."""
         row = {"step": step, **{name: finite(value) for name, value in values.items()}}
         # Opened for each line: whoever replaces the file, as `cut` does, is never written past.
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 

@@ -8,6 +8,8 @@ raw weights are gone. Lightning calls a `Checkpoint` last, after averages and sc
 
 import math
 import operator
+import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -51,6 +53,17 @@ class Saver(pl.callbacks.Checkpoint):
         checkpoint["fit"] = self.fit
 
     # -- when
+
+    def on_train_start(self, trainer, pl_module):
+        # After Lightning's own handlers, which would end a run with exit code 0.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, self.on_signal)
+
+    def on_signal(self, number, frame):
+        if self.asked:
+            raise SystemExit(PREEMPTED)
+        self.ask()
 
     def setup(self, trainer, pl_module, stage):
         # A process that was killed while it saved leaves its temporary file.

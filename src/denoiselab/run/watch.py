@@ -10,10 +10,7 @@ from denoiselab.randomness import key
 from denoiselab.run.cost import Cost
 from denoiselab.run.logger import Logger
 from denoiselab.run.record import Record
-
-
-class Diverged(RuntimeError):
-    """The loss is no number any more."""
+from denoiselab.spec import Failed
 
 
 class SeedEachStep(pl.Callback):
@@ -55,17 +52,22 @@ class Watch(pl.Callback):
         if step % self.every or (index + 1) % trainer.accumulate_grad_batches:
             return
         loss = module.last_loss.item()
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the loss is {loss} at step {step}; the last checkpoint is of a step before.\n"
-                "  fix: a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
-            )
+        self.finite("train/loss", loss, step)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.write({"train/loss": loss, "lr": rate, **self.cost.at(step), "seconds": round(self.seconds, 3)}, trainer)
 
     def on_validation_end(self, trainer, module):
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        for name, value in values.items():
+            self.finite(name, value, trainer.global_step)
         self.write({**values, **self.cost.at(trainer.global_step), "seconds": round(self.seconds, 3)}, trainer)
+
+    def finite(self, name: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise Failed(
+                f"{name} is {value} at step {step}; the last checkpoint is of a step before\n"
+                "  fix: a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
+            )
 
     def write(self, values: dict, trainer) -> None:
         if trainer.is_global_zero:

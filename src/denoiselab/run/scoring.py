@@ -1,0 +1,46 @@
+"""The end of a run: the best weights are evaluated, and what was found is written down."""
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from denoiselab.run import checkpoint, record, report
+from denoiselab.run.job import Job
+
+
+def settle(job: Job, place: Path, log: logging.Logger) -> None:
+    """Evaluates the best weights of the fit; writes summary.json and the last pictures into `place`."""
+    data, module, logger, cost = job.data, job.module, job.logger, job.cost
+    best = checkpoint.load(job.folder / "checkpoints" / "best.ckpt")
+    module.load_state_dict(best["state_dict"])
+    began = time.perf_counter()
+    found = job.evaluation(module, data)
+    rows, seed = record.read(job.folder), job.evaluation.seed
+    name, mode = job.config["monitor"]["name"], job.config["monitor"]["mode"]
+    last = rows[-1]
+    validated = [row for row in rows if math.isfinite(row.get(name, math.nan))]
+    best_row = (min if mode == "min" else max)(validated, key=lambda row: row[name])
+    n = len(job.evaluation.some(data.val).x)
+    metrics = {name: record.score(*value, seed) for name, value in found.values.items()}
+    metrics |= {k: record.score(v, n, "val", None, seed) for k, v in best_row.items() if k.startswith("val/")}
+    for why in found.left_out:
+        log.warning(why)
+        print(f"left out: {why}")
+    record.summarize(
+        place, metrics, seconds=last["seconds"], samples=last["samples"], parameters=cost.parameters,
+        steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=job.score,
+        multiply_adds=cost.multiply_adds, entropy=data.entropy, sampling=found.sampling, left_out=found.left_out,
+        evaluation_seconds=time.perf_counter() - began,
+    )  # fmt: skip
+    logger.log({name: value.value for name, value in found.values.items()}, last["step"])
+    report.comparison(place, data, module.parts.spec, found.evidence, logger, last["step"])
+    if found.evidence.samples is not None:
+        report.samples(place, data, found.evidence.samples, logger, last["step"])
+
+
+def hardware(device: torch.device) -> str | None:
+    """The accelerator's name; None leaves the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
