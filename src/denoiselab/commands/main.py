@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 refused before any work, 130 interrupted.
 """
 
 import importlib
-import os
 import sys
 
 from denoiselab.spec import Failed, Refused, near
@@ -32,8 +31,6 @@ denoiselab COMMAND --help says more."""
 
 
 def main() -> None:
-    # Threads that spin while they wait lose a factor of 3 to 10 as soon as anything else runs on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:]))
 
 
