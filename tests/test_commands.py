@@ -62,7 +62,7 @@ MISTAKES = {
     "prefix_target": (["train", "corruption._target_=denoiselab_evil.Noise"], ["denoiselab_evil.Noise", "not allowed"]),
     "no_class": (["train", "corruption._target_=denoiselab.corruption.Nothing"], ["denoiselab.corruption.Nothing"]),
     "plugin": (["train", "plugins=[her_package]"], ["her_package", "PYTHONPATH"]),
-    "plugin_word": (["train", "plugins=her_package"], ["plugins", "[her_package]"]),
+    "plugin_word": (["train", "plugins=her_package"], ["plugins=her_package"]),
     "no_value": (["train", "seed"], ["seed"]),
     "deleted": (["train", "~corruption"], ["corruption"]),
     "unread_grid": (["train", "experiment=bert", "grid=quadratic"], ["grid"]),

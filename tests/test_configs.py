@@ -213,7 +213,7 @@ def test_tensorboard_trains(tmp_path):
 
 def test_the_default_and_every_overlay_is_composed_of_known_roots():
     """A key at the root is of a group, or one of the few that are read by name."""
-    roots = {"name", "outputs", "seed", "monitor", "rerun", "overfit", "plugins"}
+    roots = {"name", "outputs", "seed", "monitor", "rerun", "overfit", "plugins", "checkpoint"}
     for overlay in [[], *([f"{g}={c}"] for g in OVERLAYS for c in groups()[g])]:
         assert set(composed(*overlay)) == roots | (set(groups()) - set(OVERLAYS))
 

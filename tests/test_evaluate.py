@@ -106,7 +106,7 @@ def test_values_say_their_split_and_only_fitting_metrics_speak():
     evaluation = Evaluation([PSNR(), TokenAccuracy(), Mean()], samples=6)
     for system, expected in {"restoring": {"psnr", "psnr_input", "mean"}, "bert": {"masked_accuracy", "mean"},
                              "diffusion": {"mean"}}.items():  # fmt: skip
-        values, evidence, _ = evaluation(sampling(system), data(system), "val")
+        values, evidence, *_ = evaluation(sampling(system), data(system), "val")
         assert set(values) == {f"val/{name}" for name in (*expected, "loss")}
         assert all(value.split == "val" for value in values.values())
         assert values["val/loss"].n == N - 1
@@ -128,7 +128,7 @@ def test_evaluation_leaves_the_module_as_it_was(training):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("more", [{"samples": 1}, {"samples": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize("more", [{"samples": 0}, {"batch_size": 0}, {"held_out": 0}])
 def test_sizes_that_mean_nothing_are_refused(more):
     with pytest.raises(Refused):
         Evaluation([], **more)

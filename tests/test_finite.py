@@ -107,7 +107,7 @@ def finite(corruption, denoiser, objective, x, t, parameter):
     t = torch.full((len(x),), t)
     c = corruption(Batch(x, torch.arange(len(x))), t, keys(len(x)))
     cost = objective(denoiser(c.x_t, t, seen=c.seen), c, t, corruption) * c.scored
-    loss = cost.sum() / objective.count(c)
+    loss = cost.sum() / objective.count(c).clamp(min=1)
     (gradient,) = torch.autograd.grad(loss, parameter, allow_unused=True)
     return bool(loss.isfinite()) and (gradient is None or bool(gradient.isfinite().all()))
 

@@ -1,7 +1,6 @@
 """A run: trained once, scored again without training, killed and resumed to the bit; loggers, ranks and accumulation
 change no loss; what it leaves is what the contract says."""
 
-import functools
 import json
 import math
 import os
@@ -18,8 +17,7 @@ import yaml
 
 import denoiselab
 from denoiselab.commands.main import run
-from denoiselab.run import checkpoint, record, training
-from denoiselab.run.saver import Saver
+from denoiselab.run import checkpoint, record
 from denoiselab.run.watch import Watch
 from denoiselab.spec import Refused
 
@@ -233,20 +231,14 @@ real_write = Watch.write
 EVERY = 3
 # Dropout, two micro-batches, an average, a rate that moves, an epoch that ends in the midst.
 RICH = ["architecture.dropout=0.2", "trainer.accumulate_grad_batches=2", "data.n=36", "lr_schedule.warmup=3"]
+RICH.append(f"checkpoint.every={EVERY}")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that nobody kills."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Saver", functools.partial(Saver, every=EVERY))
-        [made] = train(tmp_path_factory.mktemp("whole"), *RICH)
+    [made] = train(tmp_path_factory.mktemp("whole"), *RICH)
     return made
-
-
-@pytest.fixture
-def often(monkeypatch):
-    monkeypatch.setattr(training, "Saver", functools.partial(Saver, every=EVERY))
 
 
 def equal_runs(resumed, whole):
@@ -261,7 +253,7 @@ def equal_runs(resumed, whole):
     "step, where",
     [(1, "train/loss"), (3, "train/loss"), (4, "val/loss"), (7, "train/loss"), (9, "train/loss"), (12, "val/loss")],
 )
-def test_a_run_that_was_killed_goes_on_to_the_same_bits(step, where, whole, often, tmp_path, monkeypatch, capsys):
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(step, where, whole, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Watch, "write", killed_at(step, where))
     with pytest.raises(Killed):
         run(["train", *TINY, *RICH, f"outputs={tmp_path}"])
@@ -273,17 +265,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(step, where, whole, ofte
     equal_runs(resumed, whole)
 
 
-def test_a_run_that_was_killed_in_its_evaluation_is_not_trained_again(whole, often, tmp_path, monkeypatch):
-    real = training.settle
-    monkeypatch.setattr(training, "settle", raising(Killed))
+def test_a_run_that_was_killed_in_its_evaluation_is_not_trained_again(whole, tmp_path, monkeypatch):
+    real = scoring.settle
+    monkeypatch.setattr(scoring, "settle", raising(Killed))
     with pytest.raises(Killed):
         run(["train", *TINY, *RICH, f"outputs={tmp_path}"])
-    monkeypatch.setattr(training, "settle", real)
+    monkeypatch.setattr(scoring, "settle", real)
     [resumed] = train(tmp_path, *RICH)
     equal_runs(resumed, whole)
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole, often, tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(Watch, "write", killed_at(10, "train/loss"))
     with pytest.raises(Killed):
         run(["train", *TINY, *RICH, f"outputs={tmp_path}"])
@@ -310,8 +302,6 @@ import torch
 torch.set_num_threads(1)
 from denoiselab.commands.main import run
 from denoiselab.run import training, watch
-from denoiselab.run.saver import Saver
-training.Saver = functools.partial(Saver, every=EVERY)
 write = watch.Watch.write
 def until(self, values, trainer):
     write(self, values, trainer)
@@ -330,7 +320,7 @@ def process(code, **environment):
     )  # fmt: skip
 
 
-def test_a_process_that_was_killed_is_resumed_to_the_same_bits(whole, often, tmp_path):
+def test_a_process_that_was_killed_is_resumed_to_the_same_bits(whole, tmp_path):
     words = ["train", *TINY, *RICH, f"outputs={tmp_path}"]
     killed = process(SIGKILL.replace("EVERY", str(EVERY)).replace("WORDS", repr(words)))
     said, _ = killed.communicate(timeout=120)

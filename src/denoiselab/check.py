@@ -52,7 +52,7 @@ def fits(value, hint) -> bool:
         return isinstance(value, list) and (not inner or all(fits(v, inner[0]) for v in value))
     if origin is dict:
         return isinstance(value, dict)
-    if not inspect.isclass(hint):
+    if hint is typing.Any or not inspect.isclass(hint):
         return True
     if isinstance(value, bool):
         return hint is bool
@@ -103,7 +103,8 @@ def target(path: str, where: str) -> tuple[dict[str, object], bool]:
 
 def config(plain: dict) -> None:
     """The whole configuration, root keys included."""
-    for key, value in plain.items():
+    # Lengths and sizes first: other groups repeat them.
+    for key, value in sorted(plain.items(), key=lambda item: item[0] not in ("trainer", "data")):
         if key in ROOT and not fits(value, ROOT[key]) and not (ROOT[key] is list and isinstance(value, str)):
             raise wrong(key, value, ROOT[key])
         node(value, key)
