@@ -17,7 +17,7 @@ import yaml
 
 import denoiselab
 from denoiselab.commands.main import run
-from denoiselab.run import checkpoint, record
+from denoiselab.run import checkpoint, record, scoring
 from denoiselab.run.watch import Watch
 from denoiselab.spec import Refused
 
@@ -301,7 +301,7 @@ import functools, os, signal, sys
 import torch
 torch.set_num_threads(1)
 from denoiselab.commands.main import run
-from denoiselab.run import training, watch
+from denoiselab.run import watch
 write = watch.Watch.write
 def until(self, values, trainer):
     write(self, values, trainer)
