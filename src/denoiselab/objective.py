@@ -21,6 +21,11 @@ from denoiselab.schedule import Schedule, match
 from denoiselab.spec import Spec
 from denoiselab.times import Grid
 
+
+class Likelihood:
+    """A fact: at even times the objective is a bound of -log p(x), in nats a place."""
+
+
 # -- counts ------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +186,8 @@ class ELBO(Weight):
 
     def accepts(self, spec):
         spec = spec.needs(Absorbing, self, "use weight=unit, or objective=bound with times=grid")
-        return spec.needs(Generative, self, "use weight=unit, or a schedule that reaches 1, such as schedule=linear")
+        spec = spec.needs(Generative, self, "use weight=unit, or a schedule that reaches 1, such as schedule=linear")
+        return spec.having(Likelihood)
 
 
 # -- objectives -----------------------------------------------------------------------------------------------
@@ -244,7 +250,8 @@ class Bound(Objective):
     def accepts(self, spec):
         spec.needs(Generative, self, "use a schedule that ends in its prior, such as schedule=linear")
         spec.needs(Grid, self, f"use times=grid times.steps={self.steps}")
-        return spec.needs(Reversible, self, "a bound needs a way back: use a corruption with a `transition`")
+        spec.needs(Reversible, self, "a bound needs a way back: use a corruption with a `transition`")
+        return spec.having(Likelihood)
 
 
 class Hybrid(Objective):
@@ -261,4 +268,5 @@ class Hybrid(Objective):
 
     def accepts(self, spec):
         spec.needs(Spread, self, "use posterior=learned, or objective=weighted")
-        return self.bound.accepts(self.main.accepts(spec))
+        self.bound.accepts(spec)
+        return self.main.accepts(spec)

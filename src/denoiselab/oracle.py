@@ -74,7 +74,9 @@ class Chain(Denoiser):
 
     def __init__(self, transition: Tensor, stationary: Tensor, corruption: Pointwise):
         super().__init__()
-        self.transition, self.stationary, self.corruption = transition, stationary, corruption
+        self.register_buffer("transition", transition)
+        self.register_buffer("stationary", stationary)
+        self.corruption = corruption
 
     def forward(self, x_t, t, *, seen=None, previous=None, **context):
         shown, asked = self.corruption.evidence(x_t, t.double().expand(len(x_t)))

@@ -107,7 +107,7 @@ class Evaluation:
         table, left_out = self.some(data.split(split)), []
         values = {f"{split}/loss": Value(self.loss(module, table), len(table.x), split)}
         if data.oracle and Pointwise in module.parts.agreed.facts:
-            exact = self.loss(module, table, data.oracle(module.corruption))
+            exact = self.loss(module, table, data.oracle(module.corruption).to(module.device))
             values[f"{split}/loss_oracle"] = Value(exact, len(table.x), split, "exact posterior")
         evidence, sampling = self.evidence(module, data, split)
         for metric in self.fitting(module.parts.agreed):

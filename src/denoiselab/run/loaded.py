@@ -24,9 +24,10 @@ from denoiselab.spec import Refused, Spec, near
 
 
 class Run:
-    """A run folder, opened. `weights` is "best" (by the run's monitor) or the stem of another checkpoint's file."""
+    """A run folder, opened. `weights` is "best" (by the run's monitor) or the stem of another checkpoint's file;
+    `device` a GPU where there is one, unless another is given."""
 
-    def __init__(self, path: str | Path, weights: str = "best"):
+    def __init__(self, path: str | Path, weights: str = "best", device: str | None = None):
         self.folder = Path(path)
         if not (self.folder / "config.yaml").is_file():
             raise Refused("this is no run folder: it has no config.yaml", path, "give the folder that train printed")
@@ -39,7 +40,7 @@ class Run:
         self.data: Loaded = build.load(self.config)
         self.module: DenoisingModule = build.module(self.config, self.data.spec).eval()
         self.module.load_state_dict(SafeIO().load_checkpoint(file)["state_dict"])
-        self.module.requires_grad_(False)
+        self.module.requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
     def denoiser(self):

@@ -103,27 +103,25 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
     sampler = run.module.parts.sampler
     if Generates not in run.module.parts.agreed.facts or not isinstance(sampler, Loop):
         raise Refused("only a sampler along a grid has a trajectory", type(sampler).__name__, "show another run")
-    places = torch.arange(1000 if run.spec.kind == "points" else samples)
+    device, decode = run.module.device, run.data.codec.decode
+    places = torch.arange(1000 if run.spec.kind == "points" else samples, device=device)
     random = Keyed.of(seed, 7, places)
-    x = run.corruption.prior(empty(run.spec, len(places), "cpu")).sample(random.child("prior"))
-    frames = [(1.0, x, None)]
-    frames += [(s.item(), x, belief) for s, x, belief in sampler.moves(run.denoiser, run.corruption, x, random)]
+    x = run.corruption.prior(empty(run.spec, len(places), device)).sample(random.child("prior"))
+    states, beliefs = [("t 1.00", decode(x.cpu()))], []
+    for s, x_s, belief in sampler.moves(run.denoiser, run.corruption, x, random):
+        states.append((f"t {s:.2f}", decode(x_s.cpu())))
+        beliefs.append(decode(belief.mode.cpu()))
     # The belief held at x_t is the one of the move that starts there; at the end the last one.
-    held = [(t, x, frames[min(i + 1, len(frames) - 1)][2]) for i, (t, x, _) in enumerate(frames)]
-    chosen = torch.linspace(0, len(held) - 1, min(FRAMES, len(held))).round().long().tolist()
+    frames = [(*state, belief) for state, belief in zip(states, [*beliefs, beliefs[-1]], strict=True)]
+    chosen = [frames[i] for i in torch.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().int()]
     if run.spec.kind == "tokens":
-        for i in chosen:
-            t, x, belief = held[i]
-            console.print(Text(f"t {t:.2f}", style="bold"))
-            console.print(Text("  x_t     ") + Text(run.data.codec.decode(x[:1])[0].replace("\n", "↵")))
-            console.print(
-                Text("  belief  ") + Text(run.data.codec.decode(belief.mode[:1])[0].replace("\n", "↵"), style="cyan")
-            )
+        for label, texts, believed in chosen:
+            console.print(Text(label, style="bold"))
+            console.print(Text("  x_t     " + texts[0].replace("\n", "↵")))
+            console.print(Text("  belief  ").append(believed[0].replace("\n", "↵"), "cyan"))
         return []
-    decode = run.data.codec.decode
-    pictures = [(f"t {t:.2f}", decode(x), decode(belief.mode)) for t, x, belief in held]
-    figures.save(figures.trajectory([pictures[i] for i in chosen]), folder / "trajectory.png")
-    figures.animation(pictures, folder / "trajectory.gif")
+    figures.save(figures.trajectory(chosen), folder / "trajectory.png")
+    figures.animation(frames, folder / "trajectory.gif")
     return [folder / "trajectory.png", folder / "trajectory.gif"]
 
 
@@ -136,7 +134,7 @@ def recovery(run: Run, folder: Path, samples: int = 256) -> Path:
     share = moved(share, run.module.device)
     batch = share.batch._replace(x=floating(share.batch.x))
     schedule, random = run.corruption.schedule, Keyed(key(0, 8, share.place))
-    times = torch.linspace(schedule.t_min, schedule.t_max, POINTS).unique()
+    times = torch.linspace(schedule.t_min, schedule.t_max, POINTS, device=run.module.device).unique()
     measure, label = MEASURES[run.spec.kind]
     found: dict[str, list[float]] = {"belief": [], "corrupted": []}
     for t in times:

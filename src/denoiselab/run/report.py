@@ -82,7 +82,7 @@ def show(folder: Path) -> None:
         table.add_row(name, f"{value:,.4g}", "", "", unit, style="dim")
     console.print(table)
     if summary["entropy"] is not None:
-        console.print(f"exact lower bound of a likelihood here: {summary['entropy']:.4f} nats a token")
+        console.print(f"the loss bounds -log p: no model can be below {summary['entropy']:.4f} nats a token here")
     console.print(f"run folder: {folder}")
     console.print("next:")
     for line in nexts(folder, summary):

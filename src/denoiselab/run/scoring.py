@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from denoiselab.objective import Likelihood
 from denoiselab.run import checkpoint, record, report
 from denoiselab.run.job import Job
 
@@ -16,6 +17,8 @@ def settle(job: Job, place: Path, log: logging.Logger) -> None:
     data, module, logger, cost = job.data, job.module, job.logger, job.cost
     best = checkpoint.load(job.folder / "checkpoints" / "best.ckpt")
     module.load_state_dict(best["state_dict"])
+    # Lightning leaves it on the CPU.
+    module.to(job.trainer.strategy.root_device)
     began = time.perf_counter()
     found = job.evaluation(module, data)
     rows, seed = record.read(job.folder), job.evaluation.seed
@@ -32,7 +35,7 @@ def settle(job: Job, place: Path, log: logging.Logger) -> None:
     record.summarize(
         place, metrics, seconds=last["seconds"], samples=last["samples"], parameters=cost.parameters,
         steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=job.score,
-        multiply_adds=cost.multiply_adds, entropy=data.entropy, sampling=found.sampling, left_out=found.left_out,
+        multiply_adds=cost.multiply_adds, entropy=data.entropy if Likelihood in module.parts.agreed.facts else None, sampling=found.sampling, left_out=found.left_out,
         evaluation_seconds=time.perf_counter() - began,
     )  # fmt: skip
     logger.log({name: value.value for name, value in found.values.items()}, last["step"])
