@@ -32,10 +32,11 @@ def settle(job: Job, place: Path, log: logging.Logger) -> None:
     for why in found.left_out:
         log.warning(why)
         print(f"left out: {why}")
+    bound = data.entropy if Likelihood in module.parts.agreed.facts else None
     record.summarize(
         place, metrics, seconds=last["seconds"], samples=last["samples"], parameters=cost.parameters,
         steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=job.score,
-        multiply_adds=cost.multiply_adds, entropy=data.entropy if Likelihood in module.parts.agreed.facts else None, sampling=found.sampling, left_out=found.left_out,
+        multiply_adds=cost.multiply_adds, entropy=bound, sampling=found.sampling, left_out=found.left_out,
         evaluation_seconds=time.perf_counter() - began,
     )  # fmt: skip
     logger.log({name: value.value for name, value in found.values.items()}, last["step"])
