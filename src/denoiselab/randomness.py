@@ -68,6 +68,12 @@ def salted(salt: int, name: str | int) -> int:
     return int.from_bytes(blake2b(f"{salt}/{name}".encode(), digest_size=8).digest(), "little", signed=True)
 
 
+@lru_cache(64)
+def counter(n: int, device: torch.device) -> Tensor:
+    """1 .. n, hashed, not multiplied: Inductor folds index * constant past int64. Not to be changed in place."""
+    return mix_(torch.arange(1, n + 1, device=device))
+
+
 class Random(abc.ABC):
     @abc.abstractmethod
     def uniform(self, shape) -> Tensor:
@@ -102,9 +108,7 @@ class Keyed(Random):
         return Keyed(self.key, salted(self.salt, name))
 
     def bits(self, n: int) -> Tensor:
-        # The counter is hashed, not multiplied: Inductor folds index * constant past int64.
-        counter = mix_(torch.arange(1, n + 1, device=self.key.device))
-        return mix_(mix_(self.key + self.salt)[:, None] + counter)
+        return mix_(mix_(self.key + self.salt)[:, None] + counter(n, self.key.device))
 
     def uniform(self, shape):
         n = math.prod(shape[1:])
