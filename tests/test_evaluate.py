@@ -5,7 +5,7 @@ import torch
 from test_module import TEXT, N, module, table
 
 from denoiselab.data.base import Identity, Loaded, Once, Table
-from denoiselab.evaluation.evaluate import Evaluation, empty, generate, moved, refusal
+from denoiselab.evaluation.evaluate import Evaluation, empty, generate, refusal
 from denoiselab.evaluation.metrics import PSNR, Metric, TokenAccuracy, Value
 from denoiselab.sampler import DDIM, Ancestral, Generates, Loop, OneShot
 from denoiselab.schedule import Linear
@@ -147,7 +147,7 @@ def test_empty_is_of_the_type_that_x_t_has():
 
 def test_moving_keeps_all_of_a_share():
     [share] = Once(Table(torch.zeros(3, 2), {"label": torch.arange(3)}), 4)
-    there = moved(share, torch.device("cpu"))
+    there = share.to(torch.device("cpu"))
     assert there.batch.context["label"].tolist() == there.place.tolist() == there.batch.key.tolist() == [0, 1, 2]
     assert there.n == 3
 

@@ -88,6 +88,10 @@ class DenoisingModule(pl.LightningModule):
 
     # -- training
 
+    def transfer_batch_to_device(self, batch: Share, device, dataloader_idx: int) -> Share:
+        # Lightning's own walks through every container, each step.
+        return batch.to(device)
+
     @property
     def alone(self) -> bool:
         """Is a step's batch the whole global batch?"""

@@ -119,6 +119,12 @@ class Share(NamedTuple):
     place: Tensor  # (B,) int64
     n: int
 
+    def to(self, device: torch.device) -> "Share":
+        x, key, context = self.batch
+        context = {name: value.to(device, non_blocking=True) for name, value in context.items()}
+        batch = Batch(x.to(device, non_blocking=True), key.to(device, non_blocking=True), context)
+        return Share(batch, self.place.to(device, non_blocking=True), self.n)
+
 
 class Batches:
     """The training split, for ever; no length. Epoch e is a permutation keyed by (seed, e); the last batch of an epoch

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Corruption, Pointwise
-from denoiselab.data.base import Loaded, Once, Share, Table
+from denoiselab.data.base import Loaded, Once, Table
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.metrics import Evidence, Metric, Value
 from denoiselab.module import DenoisingModule
@@ -74,7 +74,7 @@ class Evaluation:
         """The training objective on a split, at fixed times and noise: of the module's denoiser or of another."""
         total = count = 0.0
         for share in Once(table, self.batch_size):
-            asked = module.examine(moved(share, module.device), denoiser)
+            asked = module.examine(share.to(module.device), denoiser)
             total, count = total + asked.cost.double().sum(), count + asked.count.double()
         return (total / count.clamp(min=1)).item()
 
@@ -85,7 +85,7 @@ class Evaluation:
         restorer = OneShot() if Generates in parts.agreed.facts else parts.sampler
         found: dict[str, list[Tensor]] = {"clean": [], "x_t": [], "restored": [], "touched": []}
         for share in Once(table, self.batch_size):
-            asked = module.examine(moved(share, module.device))
+            asked = module.examine(share.to(module.device))
             c, random = asked.corrupted, Keyed(key(self.seed, 8, share.place.to(module.device)))
             restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, **c.context)
             for name, value in {"clean": c.target, "x_t": c.x_t, "restored": restored, "touched": c.touched}.items():
@@ -126,10 +126,3 @@ def refusal(part: Metric, spec: Spec) -> str:
     except Refused as e:
         return str(e)
     return ""
-
-
-def moved(share: Share, device: torch.device) -> Share:
-    batch = share.batch
-    context = {k: v.to(device) for k, v in batch.context.items()}
-    return Share(batch._replace(x=batch.x.to(device), key=batch.key.to(device), context=context),
-                 share.place.to(device), share.n)  # fmt: skip

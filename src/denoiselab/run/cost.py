@@ -7,7 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from denoiselab.corruption import Batch
 from denoiselab.data.base import Loaded, Share, Table
-from denoiselab.evaluation.evaluate import moved
 from denoiselab.module import DenoisingModule
 
 
@@ -45,6 +44,6 @@ def multiply_adds(module: DenoisingModule, table: Table) -> int:
     rows, first = table.take(slice(0, 1)), torch.zeros(1, dtype=torch.int64)
     module.eval()
     with FlopCounterMode(display=False) as counter:
-        module.examine(moved(Share(Batch(rows.x, first, rows.context), first, 1), module.device))
+        module.examine(Share(Batch(rows.x, first, rows.context), first, 1).to(module.device))
     module.train()
     return counter.get_total_flops() // 2

@@ -9,7 +9,7 @@ from rich.text import Text
 from denoiselab.corruption import Batch, Corrupted
 from denoiselab.data.base import Batches, Loaded, Once, floating
 from denoiselab.evaluation import figures
-from denoiselab.evaluation.evaluate import empty, moved
+from denoiselab.evaluation.evaluate import empty
 from denoiselab.evaluation.metrics import psnr
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
@@ -131,7 +131,7 @@ def recovery(run: Run, folder: Path, samples: int = 256) -> Path:
     touched, root mean square error of points."""
     table = run.data.test.take(slice(samples))
     [share] = Once(table, len(table.x))
-    share = moved(share, run.module.device)
+    share = share.to(run.module.device)
     batch = share.batch._replace(x=floating(share.batch.x))
     schedule, random = run.corruption.schedule, Keyed(key(0, 8, share.place))
     times = torch.linspace(schedule.t_min, schedule.t_max, POINTS, device=run.module.device).unique()

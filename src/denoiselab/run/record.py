@@ -64,7 +64,7 @@ def finite(value: float) -> float | None:
 
 def score(value: float, n: int, split: str, extractor: str | None = None, seed: int | None = None) -> dict:
     """A metric and where it comes from: over how many samples of which split, by which extractor, by which seed."""
-    return {"value": finite(value), "n": n, "split": split, "extractor": extractor, "seed": seed}
+    return {"value": finite(value), "n": n, "split": split, "extractor": extractor or None, "seed": seed}
 
 
 def summarize(folder: str | Path, metrics: Mapping[str, dict], *, seconds: float, samples: int, parameters: int,
