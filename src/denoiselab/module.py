@@ -26,7 +26,7 @@ from denoiselab.randomness import Keyed, key
 from denoiselab.sampler import Sampler
 from denoiselab.schedule import match
 from denoiselab.spec import Spec
-from denoiselab.times import Grid, Stratified, Times
+from denoiselab.times import Times
 
 
 class Parts(NamedTuple):
@@ -66,8 +66,7 @@ class DenoisingModule(pl.LightningModule):
         self.corruption, self.denoiser, self.times = parts.corruption, parts.denoiser, parts.times
         self.optimizer, self.rate, self.seed, self.evaluation_seed = optimizer, rate, seed, evaluation_seed
         self.frozen = frozen
-        # Validation looks at all times alike, whatever training draws; a bound needs its own grid.
-        self.watch = parts.times if Grid in parts.spec.facts else Stratified()
+        self.watch = parts.objective.held_out()
         self.last_loss: Tensor | None = None
         self.held_out: list[Tensor] = []
         self.totals: list[Tensor] = []

@@ -14,12 +14,12 @@ import abc
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Absorbing, Additive, Corrupted, Corruption, Generative, Reversible
+from denoiselab.corruption import Absorbing, Additive, Corrupted, Corruption, Generative, Reversible, Terminal
 from denoiselab.denoiser import Spread
 from denoiselab.posterior import Posterior
 from denoiselab.schedule import Schedule, match
 from denoiselab.spec import Spec
-from denoiselab.times import Grid
+from denoiselab.times import Grid, Stratified, StratifiedGrid, Times
 
 
 class Likelihood:
@@ -186,8 +186,8 @@ class ELBO(Weight):
 
     def accepts(self, spec):
         spec = spec.needs(Absorbing, self, "use weight=unit, or objective=bound with times=grid")
-        spec = spec.needs(Generative, self, "use weight=unit, or a schedule that reaches 1, such as schedule=linear")
-        return spec.having(Likelihood)
+        fix = "what survives t = 1 has no place in the prior: use schedule=linear or cosine, or weight=unit"
+        return spec.needs(Terminal, self, fix).having(Likelihood)
 
 
 # -- objectives -----------------------------------------------------------------------------------------------
@@ -205,24 +205,63 @@ class Objective(abc.ABC):
         """What the sum over all places is divided by."""
 
     @abc.abstractmethod
+    def held_out(self) -> Times:
+        """Where validation looks, whatever times training draws."""
+
+    @abc.abstractmethod
     def accepts(self, spec: Spec) -> Spec: ...
 
 
-class Weighted(Objective):
-    """weight(t) * cost(belief, target)."""
+class Scale(abc.ABC):
+    """What the residual of x is divided by, before the cost."""
 
-    def __init__(self, cost: Cost, weight: Weight):
-        self.cost, self.weight = cost, weight
+    @abc.abstractmethod
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor: ...
+
+    @abc.abstractmethod
+    def accepts(self, spec: Spec) -> Spec: ...
+
+
+class InX(Scale):
+    """1: the residual of x."""
+
+    def __call__(self, schedule, t):
+        return torch.ones_like(t)
+
+    def accepts(self, spec):
+        return spec
+
+
+class InNoise(Scale):
+    """sigma / alpha: the residual of epsilon, so that a Huber cost is one of epsilon."""
+
+    def __call__(self, schedule, t):
+        return (-schedule.log_snr(t) / 2).exp()
+
+    def accepts(self, spec):
+        return spec.needs(Additive, self, "use the scale InX: with this corruption sigma is not known")
+
+
+class Weighted(Objective):
+    """weight(t) * cost(belief, target), the residual divided by scale(t)."""
+
+    def __init__(self, cost: Cost, weight: Weight, scale: Scale | None = None):
+        self.cost, self.weight, self.scale = cost, weight, scale or InX()
 
     def __call__(self, belief, corrupted, t, corruption):
-        x = corrupted.target
-        return match(self.weight(corruption.schedule, t), x) * self.cost(belief, x, 1.0)
+        x, schedule = corrupted.target, corruption.schedule
+        scale = match(self.scale(schedule, t), x)
+        return match(self.weight(schedule, t), x) * self.cost(belief, x, scale)
 
     def count(self, corrupted):
         return self.weight.count(corrupted)
 
+    def held_out(self):
+        return Stratified()
+
     def accepts(self, spec):
-        return self.weight.accepts(self.cost.accepts(spec))
+        fix = "use objective=hybrid, which teaches the width, or posterior=dirac"
+        return self.scale.accepts(self.weight.accepts(self.cost.accepts(spec.refuses(Spread, self, fix))))
 
 
 class Bound(Objective):
@@ -247,8 +286,13 @@ class Bound(Objective):
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         return corruption.forth(zero, zero + 1)(x).kl(corruption.prior(x))
 
+    def held_out(self):
+        return StratifiedGrid(self.steps)
+
     def accepts(self, spec):
         spec.needs(Generative, self, "use a schedule that ends in its prior, such as schedule=linear")
+        if Absorbing in spec.facts:
+            spec.needs(Terminal, self, "what survives t = 1 has no place in the prior: use schedule=linear or cosine")
         spec.needs(Grid, self, f"use times=grid times.steps={self.steps}")
         spec.needs(Reversible, self, "a bound needs a way back: use a corruption with a `transition`")
         return spec.having(Likelihood)
@@ -269,4 +313,8 @@ class Hybrid(Objective):
     def accepts(self, spec):
         spec.needs(Spread, self, "use posterior=learned, or objective=weighted")
         self.bound.accepts(spec)
-        return self.main.accepts(spec)
+        self.main.accepts(spec._replace(facts=spec.facts - {Spread}))
+        return spec
+
+    def held_out(self):
+        return self.bound.held_out()

@@ -71,6 +71,22 @@ class OnGrid(Times):
         return spec.having(Grid)
 
 
+class StratifiedGrid(Times):
+    """i / steps, with one draw in each of n equal parts: where a bound is validated."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, place, n, random):
+        u = (place + random.uniform((len(place), 1))[:, 0]) / n
+        t = ((u * self.steps).floor() + 1).clamp(max=self.steps) / self.steps
+        return t, torch.ones_like(t)
+
+    def accepts(self, spec):
+        return spec.having(Grid)
+
+
 class LogitNormal(Times):
     """The logit of t is normal; the loss is not reweighted (Esser et al., 2024, arXiv:2403.03206)."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from denoiselab.files import CONF
-from denoiselab.spec import Refused, near
+from denoiselab.spec import Failed, Refused, near
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -38,26 +38,35 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    refused: list[Refused] = []
+    ended: list[Refused | Failed] = []
+    begun = False
 
     def job(cfg) -> None:
         # Raised below: Hydra would print a line of its own, and of several cells name the first alone.
+        nonlocal begun
+        begun = True
         try:
             function(cfg)
-        except Refused as e:
-            refused.append(e)
+        except (Refused, Failed) as e:
+            ended.append(e)
+        except (HydraException, OmegaConfBaseException) as e:
+            ended.append(explained(e, arguments))
 
     before, sys.argv = sys.argv, [f"denoiselab {command}", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
     except (HydraException, OmegaConfBaseException) as e:
         raise explained(e, arguments) from e
+    except (ValueError, TypeError) as e:
+        if begun:
+            raise
+        raise explained(e, arguments) from e
     finally:
         sys.argv = before
-    for e in refused[:-1]:
-        print(f"refused: {e}", file=sys.stderr)
-    if refused:
-        raise refused[-1]
+    for e in ended[:-1]:
+        print(f"{'refused' if isinstance(e, Refused) else 'failed'}: {e}", file=sys.stderr)
+    if ended:
+        raise ended[-1]
 
 
 def explained(e: Exception, arguments: list[str]) -> Refused:
@@ -69,6 +78,8 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
         return Refused(
             f"group {group} has no choice {choice!r}", f"{group}={choice}", near(choice, choices.get(group, {}))
         )
+    if "Ambiguous value" in text:
+        return Refused("several values with commas are a sweep", " ".join(arguments), "add -m: denoiselab train -m ...")
     if found := re.search(r"(?:Could not override|Error merging override) '?([\w.@/-]+)", text):
         key = found.group(1).partition("=")[0]
         return Refused(
@@ -94,4 +105,4 @@ def suggestion(key: str) -> str:
     known -= {k for k in known if k.endswith(("defaults", "_target_", "_partial_", "hydra"))}
     leaf = key.split(".")[-1]
     same = sorted(k for k in known if k.split(".")[-1] == leaf and k != key)
-    return f"did you mean {' or '.join(same[:3])}?" if same else near(key, known)
+    return f"did you mean {' or '.join(same[:3])}?" if same else near(key, known - {key})

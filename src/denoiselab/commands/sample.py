@@ -57,9 +57,12 @@ def command(arguments: list[str]) -> None:
     began = time.perf_counter()
     samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"])
     seconds = time.perf_counter() - began
-    label = f"{name or 'own'}-{sampler.calls}calls-n{asked['n']}-seed{asked['seed']}"
+    label = f"{name or 'own'}-{sampler.calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"
     folder = Path(asked["output"] or run.folder / "samples" / label)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise Refused(f"{folder} cannot be made", e, "give another folder: output=FOLDER") from e
     save_file({"samples": samples.contiguous()}, folder / "samples.safetensors")
     write_json(
         folder / "timing.json",

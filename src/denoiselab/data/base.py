@@ -71,6 +71,7 @@ class Loaded:
     codec: Codec
     entropy: float | None = None  # exact lower bound of a likelihood, nats a token, where the source is known
     oracle: Callable[[Corruption], nn.Module] | None = None  # the exact denoiser of a pointwise corruption, likewise
+    uncut: Table | None = None  # the training split before data.n cut it: what an extractor is trained on
     notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
 
     def split(self, name: str) -> Table:

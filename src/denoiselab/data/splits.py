@@ -40,7 +40,7 @@ def loaded(codec: Codec, spec: Spec, splits: tuple[Table, Table, Table], n: int 
             "data.n keeps the first n training samples", f"{n} of {len(train.x)}",
             f"give at most {len(train.x)}, or null for all",
         )  # fmt: skip
-    return Loaded(codec.accepts(spec), train.take(slice(n)), val, test, codec, **more)
+    return Loaded(codec.accepts(spec), train.take(slice(n)), val, test, codec, uncut=train, **more)
 
 
 def located(path: str | None, below: str | None, argument: str, source: str,

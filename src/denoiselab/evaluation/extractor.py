@@ -11,6 +11,7 @@ never needed: a damaged file is made anew, a folder that cannot be written costs
 
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -63,6 +64,8 @@ def random_features(channels: int) -> tuple[Extractor, str]:
 def small_classifier(data: Loaded) -> tuple[Extractor, str]:
     """A network trained to tell the labels of `data.train` apart, in evaluation mode, without its last layer; and its
     name, with the data's fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
+    # All arms of a data.n ablation are judged by one extractor.
+    data = replace(data, train=data.uncut or data.train)
     assert "label" in data.train.context, "a classifier needs labels"
     x, fingerprint = data.codec.decode(data.train.x[:1]), data.fingerprint()
     path = cache() / f"smallcnn-{RECIPE}-{fingerprint}.safetensors"

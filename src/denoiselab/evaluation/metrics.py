@@ -113,7 +113,7 @@ class Distinct(Metric):
     def __call__(self, evidence):
         assert evidence.samples is not None, "a sampler that generates gives samples"
         pairs = evidence.samples.unfold(1, 2, 1).flatten(0, 1)
-        share = len(pairs.unique(dim=0)) / len(pairs) if len(pairs) else float("nan")
+        share = len(pairs.unique(dim=0)) / max(len(pairs), 1)
         return {"distinct_2": Value(share, len(evidence.samples), evidence.split)}
 
 

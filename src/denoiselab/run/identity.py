@@ -8,10 +8,14 @@ into fit if `monitor` is a score of samples, because then they choose the best w
 Not promised: that two hashes differ only where results do. A config that spells out a default is another run.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -97,6 +101,30 @@ def forget(folder: Path) -> None:
     """Removes what a run left, to train it anew."""
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+@contextmanager
+def held(parent: Path, fit: str) -> Iterator[None]:
+    """Holds a fit against other processes; refused where one has it. The lock of a dead process is none."""
+    if int(os.environ.get("RANK", "0")):
+        yield  # the first rank holds it for all
+        return
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        file = (parent / f".{fit}.lock").open("a+", encoding="utf-8")
+    except OSError as e:
+        raise Refused(f"the run folder cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise Refused("another process works on this run", f"process {file.read() or 'unknown'}",
+                          "wait for it, or change a key that makes another run") from None  # fmt: skip
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def checked_name(name: str) -> str:

@@ -1,6 +1,6 @@
 """A finished run, from Python.
 
-run = denoiselab.load("outputs/digits/default-0123456789")
+run = denoiselab.load("outputs/diffusion/default-0123456789")
 x = run.sample(16)                                # (16, 1, 8, 8), in [-1, 1]
 belief = run.denoiser(x_t, t)                     # a posterior: .mean, .mode, .sample(random), .log_prob(x)
 x = run.sample(16, sampler=run.sampler("heun", steps=10))
@@ -18,7 +18,7 @@ from denoiselab.data.base import Loaded
 from denoiselab.evaluation.evaluate import Evaluation, generate
 from denoiselab.files import CONF
 from denoiselab.module import DenoisingModule
-from denoiselab.run.checkpoint import SafeIO
+from denoiselab.run import checkpoint, identity
 from denoiselab.sampler import Generates, Sampler
 from denoiselab.spec import Refused, Spec, near
 
@@ -33,13 +33,22 @@ class Run:
             raise Refused("this is no run folder: it has no config.yaml", path, "give the folder that train printed")
         self.config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
         build.allow(self.config)
-        file = self.folder / "checkpoints" / f"{weights}.ckpt"
+        scored = self.folder.resolve().parent.name == "scores"
+        checkpoints = (self.folder.resolve().parents[1] if scored else self.folder) / "checkpoints"
+        file = checkpoints / f"{weights}.ckpt"
         if not file.is_file():
-            kept = [p.stem for p in (self.folder / "checkpoints").glob("*.ckpt")]
+            kept = [p.stem for p in checkpoints.glob("*.ckpt")]
             raise Refused(f"the run has no checkpoint {weights!r}", path, near(weights, kept) if kept else "train it")
         self.data: Loaded = build.load(self.config)
+        try:
+            saved = checkpoint.load(file)
+        except checkpoint.Damaged as e:
+            raise Refused(f"the checkpoint {weights!r} cannot be read", e, "give another: weights=NAME") from e
+        if saved["fit"] != identity.fit_hash(self.config, self.data.fingerprint()):
+            got = "the configuration or the content of the data has changed since"
+            raise Refused("this run was trained on something else", got, "give the data back, or train again")
         self.module: DenoisingModule = build.module(self.config, self.data.spec).eval()
-        self.module.load_state_dict(SafeIO().load_checkpoint(file)["state_dict"])
+        self.module.load_state_dict(saved["state_dict"])
         self.module.requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
@@ -71,18 +80,25 @@ class Run:
             if name not in choices:
                 raise Refused(f"there is no sampler {name!r}", name, near(name, choices))
             config["sampler"] = chosen(choices[name])
+        node = config["sampler"] = dict(config["sampler"])
         for key, value in arguments.items():
-            if key not in config["sampler"]:
-                known = [k for k in config["sampler"] if not k.startswith("_")]
+            step = node.get("step", {})
+            if key in step:
+                node["step"] = {**step, key: value}
+            elif key in node:
+                node[key] = value
+            else:
+                known = [k for k in (*node, *step) if k not in ("_target_", "step", "grid")]
                 fix = near(key, known) if known else "leave it out"
                 raise Refused(f"this sampler has no argument {key!r}", f"{key}={value}", fix)
-            config["sampler"] = {**config["sampler"], key: value}
         sampler = build.make(config, "sampler")
         sampler.accepts(self.spec)
         return sampler
 
     def sample(self, n: int, sampler: Sampler | None = None, seed: int = 0, batch_size: int = 256) -> torch.Tensor:
         """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i)."""
+        if n < 1 or batch_size < 1:
+            raise Refused("n and batch_size count samples", f"n={n} batch_size={batch_size}", "give at least 1")
         sampler = sampler or self.module.parts.sampler
         agreed = sampler.accepts(self.spec)
         if Generates not in agreed.facts:

@@ -211,7 +211,9 @@ class Wandb(Logger):
                 run = self.logger.experiment
                 run.finish()
                 if run.settings.mode == "offline":
-                    said = f"wandb sync {shlex.quote(run.settings.sync_dir)}"
+                    # A run that was resumed has a segment an attempt.
+                    segments = sorted(Path(run.settings.sync_dir).parent.glob(f"offline-run-*-{run.id}"))
+                    said = "wandb sync " + " ".join(shlex.quote(str(segment)) for segment in segments)
         self.logger = None
         return said
 

@@ -8,6 +8,7 @@ raw weights are gone. Lightning calls a `Checkpoint` last, after averages and sc
 
 import math
 import operator
+import os
 import signal
 import threading
 import warnings
@@ -19,6 +20,7 @@ from denoiselab.run.checkpoint import Damaged, load
 from denoiselab.spec import Refused, near
 
 BETTER = {"min": operator.lt, "max": operator.gt}
+INTERRUPTED = 130  # of one that the user stopped
 PREEMPTED = 75  # the exit code of a run that saved itself and can be resumed (EX_TEMPFAIL)
 
 
@@ -31,11 +33,14 @@ class Saver(pl.callbacks.Checkpoint):
         if mode not in BETTER:
             raise Refused("monitor.mode says which values are better", mode, near(mode, BETTER))
         if every < 1 or keep < 1:
-            raise Refused("a saver needs every >= 1 and keep >= 1", f"every={every} keep={keep}", "keep=2 is safe")
+            raise Refused(
+                "checkpoint.every counts steps, checkpoint.keep files", f"{every} and {keep}", "give at least 1 each"
+            )
         self.folder, self.monitor, self.better = Path(folder) / "checkpoints", monitor, BETTER[mode]
         self.every, self.keep, self.fit = every, keep, fit
         self.best: float | None = None
         self.asked = self.due = False
+        self.code = PREEMPTED
 
     def ask(self) -> None:
         """Saves at the end of the step that is running, then leaves with exit code 75. Safe in a signal handler."""
@@ -57,12 +62,13 @@ class Saver(pl.callbacks.Checkpoint):
     def on_train_start(self, trainer, pl_module):
         # After Lightning's own handlers, which would end a run with exit code 0.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGUSR1):
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
                 signal.signal(number, self.on_signal)
 
     def on_signal(self, number, frame):
+        self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
         if self.asked:
-            raise SystemExit(PREEMPTED)
+            os._exit(self.code)
         self.ask()
 
     def setup(self, trainer, pl_module, stage):
@@ -103,7 +109,7 @@ class Saver(pl.callbacks.Checkpoint):
             for old in steps(self.folder)[: -self.keep]:
                 old.unlink()
         if self.asked:
-            raise SystemExit(PREEMPTED)
+            raise SystemExit(self.code)
 
 
 def validates(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -7,9 +7,10 @@ trained again: it is scored, in scores/HASH/ of the same folder.
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -23,7 +24,7 @@ from denoiselab.run.cost import Cost
 from denoiselab.run.job import Job
 from denoiselab.run.logger import Logger
 from denoiselab.run.progress import Progress
-from denoiselab.run.saver import PREEMPTED, Saver, last_good
+from denoiselab.run.saver import Saver, last_good
 from denoiselab.run.watch import SeedEachStep, Watch
 from denoiselab.spec import Refused, near
 
@@ -41,6 +42,13 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> Path:
     fit, score = identity.fit_hash(config, fingerprint), identity.score_hash(config, fingerprint)
     folder = identity.run_folder(Path(config["outputs"]), config["name"], overrides, fit)
     job = made(config, data, folder, fit, score)
+    with identity.held(folder.parent, fit):
+        return run(job, fit, choices, overrides, fingerprint)
+
+
+def run(job: Job, fit: str, choices: dict[str, str], overrides: list[str], fingerprint: str) -> Path:
+    """Trains and scores what is not there yet."""
+    config, data, folder, score = job.config, job.data, job.folder, job.score
     if config["rerun"]:
         identity.forget(folder)
     if (known := scored(folder, score)) is not None:
@@ -50,7 +58,7 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> Path:
     trained = (folder / "COMPLETED").exists()
     place = folder / "scores" / score if trained else folder
     prepare(place)
-    describe(place, config, overrides)
+    describe(place, absolute(config), overrides)
     with log_file(folder) as log:
         for note in data.notes:
             log.warning(note)
@@ -95,17 +103,24 @@ def scored(folder: Path, score: str) -> Path | None:
     if not (folder / "COMPLETED").exists():
         return None
     for place in (folder, folder / "scores" / score):
-        if (place / "summary.json").is_file() and record.read_summary(place)["score"] == score:
-            return place
+        with suppress(OSError, ValueError):  # one that cannot be read is made anew
+            if record.read_summary(place)["score"] == score:
+                return place
     return None
 
 
 def prepare(folder: Path) -> None:
     try:
-        for name in ("samples", "checkpoints"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise Refused(f"the run folder {folder} cannot be made", e, "give another root: outputs=FOLDER") from e
+
+
+def absolute(config: dict) -> dict:
+    """The configuration with the paths of its data made absolute, so that the run can be opened from anywhere."""
+    here = {name: str(Path(value).expanduser().resolve()) for name, value in config["data"].items()
+            if name in ("root", "path", "dataset") and value and Path(value).expanduser().exists()}  # fmt: skip
+    return {**config, "data": {**config["data"], **here}}
 
 
 def describe(folder: Path, config: dict, overrides: list[str]) -> None:
@@ -140,10 +155,10 @@ def train_to_the_end(job: Job, log: logging.Logger) -> None:
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         try:
             trainer.fit(job.module, job.batches, held_out, ckpt_path=path, weights_only=False)
-        except SystemExit as e:
-            log.info("stopped")
-            if trainer.interrupted and e.code != PREEMPTED:
-                raise KeyboardInterrupt from e
+        except SystemExit:
+            said = f"stopped and saved at step {trainer.global_step}: the same command goes on from there"
+            log.info(said)
+            print(said)
             raise
 
 
@@ -151,7 +166,10 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     node = dict(config["trainer"])
     for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if not isinstance(node[name], int) or node[name] < 1:
-            raise Refused(f"trainer.{name} counts optimizer steps", node[name], "give a whole number of at least 1")
+            raise Refused(f"trainer.{name} is a count", node[name], "give a whole number of at least 1")
+    if (node["gradient_clip_val"] or 0) < 0:
+        got = node["gradient_clip_val"]
+        raise Refused("trainer.gradient_clip_val is the largest norm of the gradient", got, "give null, or above 0")
     # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.base), so that nothing need be saved.
     node |= {
         "max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False,
@@ -161,4 +179,9 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     }  # fmt: skip
     # What Lightning says of its hardware and of itself is not what a person asked.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    return build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
+    trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
+    if trainer.world_size > 1 and "LOCAL_RANK" not in os.environ:
+        # Lightning would start them from this command line, once for each cell of a sweep.
+        start = f"torchrun --nproc-per-node={trainer.num_devices} -m denoiselab train ..."
+        raise Refused("several devices need a process each", f"{trainer.world_size} ranks, one process", start)
+    return trainer

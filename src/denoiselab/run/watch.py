@@ -65,7 +65,7 @@ class Watch(pl.Callback):
     def finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise Failed(
-                f"{name} is {value} at step {step}; the last checkpoint is of a step before\n"
+                f"{name} is {value} at step {step}; a checkpoint, if there is one, is of a step before\n"
                 "  fix: a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
             )
 
