@@ -73,7 +73,7 @@ def canonical(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def slug(overrides: list[str], most: int = 80) -> str:
+def slug(overrides: list[str], most: int = 100) -> str:
     """Overrides as a readable word of letters, digits, `.`, `_` and `-`: `schedule_linear-seed_1`; `default` if none.
 
     For people alone: the hash beside it is the identity.
@@ -82,7 +82,8 @@ def slug(overrides: list[str], most: int = 80) -> str:
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         path = key.lstrip("~").partition("@")[0].replace("/", ".")
-        if any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
+        # An experiment is told by the folder above.
+        if path == "experiment" or any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
             continue
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
