@@ -32,7 +32,7 @@ from denoiselab.run.watch import SeedEachStep, Watch
 
 WARM = 20
 CASES = {  # name: (overrides, goal as a ratio)
-    "5 ms": (["architecture=mlp", "architecture.width=320", "data.batch_size=128"], 1.10),
+    "5 ms": (["architecture=mlp", "architecture.width=160", "data.batch_size=128"], 1.10),
     "50 ms": (["architecture=unet", "data.batch_size=128"], 1.02),
 }
 

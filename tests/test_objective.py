@@ -21,6 +21,7 @@ from denoiselab.objective import (
     CrossEntropy,
     Huber,
     Hybrid,
+    InNoise,
     OfV,
     OfVelocity,
     Simple,
@@ -320,3 +321,17 @@ def test_hybrid_teaches_the_width_alone():
     assert torch.equal(gradients[0][:, :2], gradients[1][:, :2])
     assert (gradients[0][:, 2:] == 0).all()
     assert (gradients[1][:, 2:] != 0).all()
+
+
+def test_a_cost_in_noise_is_that_of_epsilon():
+    """The residual of x, divided by sigma / alpha, is the residual of epsilon: a Huber cost in it is one of epsilon."""
+    schedule, x = LinearBeta(), randn(16, 3)
+    t = torch.linspace(0.05, 0.95, 16, dtype=f64)
+    alpha, sigma = schedule.at(t, x)
+    noise, said = randn(16, 3, seed=1), randn(16, 3, seed=2)
+    x_t = alpha * x + sigma * noise
+    belief = Dirac((x_t - sigma * said) / alpha)
+    corrupted = Corrupted(x_t, x_t, x, torch.ones_like(x) > 0, torch.ones_like(x) > 0)
+    cost = Weighted(Huber(0.5), Unit(), InNoise())(belief, corrupted, t, GaussianNoise(schedule))
+    error = (said - noise).abs()
+    assert_close(cost, torch.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25)))

@@ -51,7 +51,7 @@ class Head(abc.ABC):
     def accepts(self, spec: Spec) -> Spec: ...
 
     @abc.abstractmethod
-    def __call__(self, out: Tensor, mean: Callable[[Tensor], Tensor], widest: Tensor) -> Posterior: ...
+    def __call__(self, out: Tensor, mean: Callable[[Tensor], Tensor], widest: Callable[[], Tensor]) -> Posterior: ...
 
 
 class Point(Head):
@@ -73,7 +73,7 @@ class Large(Head):
 
     def __call__(self, out, mean, widest):
         center = mean(out)
-        return Gaussian(center, widest.expand_as(center))
+        return Gaussian(center, widest().expand_as(center))
 
 
 class Learned(Head):
@@ -87,7 +87,7 @@ class Learned(Head):
 
     def __call__(self, out, mean, widest):
         center, width = out.chunk(2, 1)
-        return Gaussian(mean(center), width.sigmoid() * widest)
+        return Gaussian(mean(center), width.sigmoid() * widest())
 
 
 class Logits(Head):
@@ -124,8 +124,14 @@ class Continuous(Denoiser):
         seen = x_t if seen is None else seen
         told = c_noise.to(x_t.dtype).expand(len(x_t))
         out = self.network(scaled(c_in, seen), told, **context).to(x_t.dtype)
-        widest = match((sigma**2 / (alpha**2 + sigma**2)).to(x_t.dtype), x_t)
-        return self.head(out, lambda y: scaled(c_skip, x_t) + scaled(c_out, y), widest)
+
+        def mean(y: Tensor) -> Tensor:
+            return scaled(c_skip, x_t) + scaled(c_out, y)
+
+        def widest() -> Tensor:
+            return match((sigma**2 / (alpha**2 + sigma**2)).to(x_t.dtype), x_t)
+
+        return self.head(out, mean, widest)
 
 
 def scaled(c: Tensor | float, x: Tensor) -> Tensor:

@@ -81,8 +81,8 @@ class DenoisingModule(pl.LightningModule):
         batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
         corrupted = self.corruption(batch, t, noise)
         belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
-        cost = self.parts.objective(belief, corrupted, t, self.corruption) * corrupted.scored
-        cost = cost * match(importance, cost)
+        cost = self.parts.objective(belief, corrupted, t, self.corruption)
+        cost = cost * (corrupted.scored * match(importance, cost))
         return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted))
 
     # -- training

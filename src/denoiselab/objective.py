@@ -56,11 +56,17 @@ class Cost(abc.ABC):
 CONTINUOUS = ("points", "image", "wave")
 
 
+def residual(belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor:
+    """The error of the mean; a scale of 1.0 costs nothing."""
+    error = belief.mean - x
+    return error if isinstance(scale, float) and scale == 1 else error / scale
+
+
 class MSE(Cost):
     """Squared error of the mean."""
 
     def __call__(self, belief, x, scale):
-        return ((belief.mean - x) / scale).square()
+        return residual(belief, x, scale).square()
 
     def accepts(self, spec):
         return spec.of(CONTINUOUS, self)
@@ -70,7 +76,7 @@ class MAE(Cost):
     """Absolute error of the mean."""
 
     def __call__(self, belief, x, scale):
-        return ((belief.mean - x) / scale).abs()
+        return residual(belief, x, scale).abs()
 
     def accepts(self, spec):
         return spec.of(CONTINUOUS, self)
@@ -83,7 +89,7 @@ class Huber(Cost):
         self.delta = delta
 
     def __call__(self, belief, x, scale):
-        r = ((belief.mean - x) / scale).abs()
+        r = residual(belief, x, scale).abs()
         return torch.where(r < self.delta, r**2 / 2, self.delta * (r - self.delta / 2))
 
     def accepts(self, spec):
@@ -216,7 +222,8 @@ class Scale(abc.ABC):
     """What the residual of x is divided by, before the cost."""
 
     @abc.abstractmethod
-    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor: ...
+    def __call__(self, schedule: Schedule, t: Tensor, x: Tensor) -> Tensor | float:
+        """Broadcasts against x."""
 
     @abc.abstractmethod
     def accepts(self, spec: Spec) -> Spec: ...
@@ -225,8 +232,8 @@ class Scale(abc.ABC):
 class InX(Scale):
     """1: the residual of x."""
 
-    def __call__(self, schedule, t):
-        return torch.ones_like(t)
+    def __call__(self, schedule, t, x):
+        return 1.0
 
     def accepts(self, spec):
         return spec
@@ -235,8 +242,8 @@ class InX(Scale):
 class InNoise(Scale):
     """sigma / alpha: the residual of epsilon, so that a Huber cost is one of epsilon."""
 
-    def __call__(self, schedule, t):
-        return (-schedule.log_snr(t) / 2).exp()
+    def __call__(self, schedule, t, x):
+        return match((-schedule.log_snr(t) / 2).exp(), x)
 
     def accepts(self, spec):
         return spec.needs(Additive, self, "use the scale InX: with this corruption sigma is not known")
@@ -250,8 +257,7 @@ class Weighted(Objective):
 
     def __call__(self, belief, corrupted, t, corruption):
         x, schedule = corrupted.target, corruption.schedule
-        scale = match(self.scale(schedule, t), x)
-        return match(self.weight(schedule, t), x) * self.cost(belief, x, scale)
+        return match(self.weight(schedule, t), x) * self.cost(belief, x, self.scale(schedule, t, x))
 
     def count(self, corrupted):
         return self.weight.count(corrupted)
