@@ -3,6 +3,7 @@ they promise; what is not touched is equal."""
 
 import pytest
 import torch
+from common import full, keys
 
 from denoiselab.corruption import (
     Absorbing,
@@ -47,14 +48,6 @@ CORRUPTIONS = {
 NOISES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0)}
 
 every = pytest.mark.parametrize("make, data, spec", CORRUPTIONS.values(), ids=CORRUPTIONS)
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
-
-
-def full(n, t):
-    return torch.full((n,), t, dtype=f64)
 
 
 def fields(c):

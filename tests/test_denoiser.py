@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from common import Says
 from torch import nn
 from torch.testing import assert_close
 
@@ -56,17 +57,6 @@ IMAGE, TEXT = Spec("image", (3, 4, 4)), Spec("tokens", (9,), VOCABULARY)
 parameterizations = pytest.mark.parametrize("plan, truth", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 heads = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
-
-
-class Says(nn.Module):
-    """A network that is a function of (x, noise)."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x, noise, **context):
-        return self.f(x, noise)
 
 
 def sample(schedule, dtype=f64):

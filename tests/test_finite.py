@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from torch import nn
+from common import Says, keys
 
 from denoiselab.corruption import Batch, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
 from denoiselab.denoiser import (
@@ -37,7 +37,6 @@ from denoiselab.objective import (
     Unit,
     Weighted,
 )  # fmt: skip
-from denoiselab.randomness import Keyed
 from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec, compose
 from denoiselab.times import OnGrid
@@ -67,21 +66,6 @@ TOKEN_OBJECTIVES = {
     "cross_entropy": Weighted(CrossEntropy(), Unit()), "elbo": Weighted(CrossEntropy(), ELBO()), "bound": Bound(STEPS),
 }  # fmt: skip
 IMAGE, TEXT = Spec("image", (2, 3, 3)), Spec("tokens", (6,), VOCABULARY)
-
-
-class Says(nn.Module):
-    """A network that is a function of (x, noise)."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x, noise, **context):
-        return self.f(x, noise)
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
 
 
 def randn(*shape, seed=0):

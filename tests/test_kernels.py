@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from common import full, keys
 from torch.testing import assert_close
 
 from denoiselab.corruption import Batch, GaussianNoise, TokenMask, TokenUniform
 from denoiselab.posterior import Dirac, Gaussian, Known
-from denoiselab.randomness import Keyed
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
 
 V = 7
@@ -23,14 +23,6 @@ MOVES = [(0.9, 0.5), (0.5, 0.49), (1.0, 0.3), (0.2, 0.0), (1.0, 0.0)]
 token_markov = pytest.mark.parametrize("make, states", MARKOV_TOKENS.values(), ids=MARKOV_TOKENS)
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 noises = pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
-
-
-def full(n, t):
-    return torch.full((n,), t, dtype=f64)
 
 
 def marginal(corruption, t, states):

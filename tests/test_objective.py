@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from common import Says, full, keys, randn
 from torch.testing import assert_close
 
 from denoiselab.corruption import Batch, Corrupted, GaussianNoise, TokenMask, TokenUniform
@@ -54,29 +54,6 @@ MATCHED = {
     "v": (V(), OfV(), lambda a, b, x, z: a * z - b * x),
     "velocity": (Velocity(), OfVelocity(), lambda a, b, x, z: z - x),
 }
-
-
-class Says(nn.Module):
-    """A network that is a function of (x, noise)."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x, noise, **context):
-        return self.f(x, noise)
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
-
-
-def full(n, t):
-    return torch.full((n,), t, dtype=f64)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=f64)
 
 
 # -- the bound of the oracle is the entropy

@@ -5,48 +5,19 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from common import Says, full, keys, randn, ring
 from torch.testing import assert_close
 
 from denoiselab.corruption import GaussianNoise
 from denoiselab.denoiser import Epsilon, Point, Velocity
 from denoiselab.oracle import Points
 from denoiselab.posterior import Dirac, Gaussian
-from denoiselab.randomness import Keyed
 from denoiselab.sampler import DDIM, Euler, Heun, Loop
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
 from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)
-
-
-class Says(nn.Module):
-    """A network that is a function of (x, noise)."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x, noise, **context):
-        return self.f(x, noise)
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
-
-
-def full(n, t):
-    return torch.full((n,), t, dtype=f64)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=f64)
-
-
-def ring(n):
-    a = torch.arange(n, dtype=f64) / n * 2 * torch.pi
-    return torch.stack((a.cos(), a.sin()), -1)
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Exploding(20.0)], ids=["linear", "exploding"])

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from common import full, keys, randn, ring
 
 from denoiselab.corruption import Batch, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
 from denoiselab.denoiser import Denoiser
@@ -54,23 +55,6 @@ class Recorded(Denoiser):
         self.asked.append((t, previous, context))
         self.given.append(self.inner(x_t, t, seen=seen, previous=previous))
         return self.given[-1]
-
-
-def keys(n, seed=0):
-    return Keyed.of(seed, torch.arange(n))
-
-
-def full(n, t):
-    return torch.full((n,), t, dtype=f64)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=f64)
-
-
-def ring(n):
-    a = torch.arange(n, dtype=f64) / n * 2 * torch.pi
-    return torch.stack((a.cos(), a.sin()), -1)
 
 
 def off(y, data):

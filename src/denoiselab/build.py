@@ -97,12 +97,8 @@ def instantiated(node: dict, group: str, **arguments):
             cause = cause.__cause__
         if cause is not None:
             raise cause from None
-        raise Refused(f"{node['_target_']} cannot be made from {group}", *reason(e)) from e
-
-
-def reason(e: InstantiationException) -> tuple[str, str]:
-    cause = e.__cause__ or e
-    return f"{type(cause).__name__}: {cause}", "compare the keys with `denoiselab train --cfg job`"
+        got, fix = repr(e.__cause__ or e), "compare the keys with `denoiselab train --cfg job`"
+        raise Refused(f"{node['_target_']} cannot be made from {group}", got, fix) from e
 
 
 def load(config: dict) -> Loaded:

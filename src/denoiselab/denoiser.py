@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from denoiselab.corruption import Absorbing, Additive, Corruption, Terminal
 from denoiselab.posterior import Categorical, Dirac, Gaussian, Posterior
 from denoiselab.schedule import Schedule, match
-from denoiselab.spec import Spec
+from denoiselab.spec import CONTINUOUS, Spec
 
 
 class Denoiser(nn.Module, abc.ABC):
@@ -58,7 +58,7 @@ class Point(Head):
     """Certain of the mean; as a way back it gives DDPM's small variance."""
 
     def accepts(self, spec):
-        return spec.of(("points", "image", "wave"), self).having(given=spec.given or spec.shape)
+        return spec.of(CONTINUOUS, self).having(given=spec.given or spec.shape)
 
     def __call__(self, out, mean, widest):
         return Dirac(mean(out))
@@ -68,7 +68,7 @@ class Large(Head):
     """As wide as if x were standard normal: DDPM's large variance (Ho et al., 2020, arXiv:2006.11239)."""
 
     def accepts(self, spec):
-        return spec.of(("points", "image", "wave"), self).needs(Additive, self, "use posterior=dirac").having(
+        return spec.of(CONTINUOUS, self).needs(Additive, self, "use posterior=dirac").having(
             given=spec.given or spec.shape)  # fmt: skip
 
     def __call__(self, out, mean, widest):
@@ -81,7 +81,7 @@ class Learned(Head):
     arXiv:2102.09672; the variance of the belief about x is interpolated linearly)."""
 
     def accepts(self, spec):
-        spec = spec.of(("points", "image", "wave"), self).needs(Additive, self, "use posterior=dirac")
+        spec = spec.of(CONTINUOUS, self).needs(Additive, self, "use posterior=dirac")
         c, *rest = spec.given or spec.shape
         return spec.having(Spread, given=(2 * c, *rest))
 
@@ -192,7 +192,6 @@ class OfCoefficients(Parameterization):
         return Continuous(network, corruption.schedule, self.coefficients, head)
 
 
-CONTINUOUS = ("points", "image", "wave")
 KNOWN_SIGMA = "use parameterization=x0 or residual: with this corruption sigma is not known, or there is none"
 
 

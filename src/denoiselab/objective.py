@@ -18,7 +18,7 @@ from denoiselab.corruption import Absorbing, Additive, Corrupted, Corruption, Ge
 from denoiselab.denoiser import Spread
 from denoiselab.posterior import Posterior
 from denoiselab.schedule import Schedule, match
-from denoiselab.spec import Spec
+from denoiselab.spec import CONTINUOUS, Spec
 from denoiselab.times import Grid, Stratified, StratifiedGrid, Times
 
 
@@ -51,9 +51,6 @@ class Cost(abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, spec: Spec) -> Spec: ...
-
-
-CONTINUOUS = ("points", "image", "wave")
 
 
 def residual(belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple, Protocol
 
+CONTINUOUS = ("points", "image", "wave")  # kinds whose samples are numbers that can be added
+
 
 class Refused(ValueError):
     """A mistake of the user's, in one screen: what is wrong, what was got, what would mend it."""

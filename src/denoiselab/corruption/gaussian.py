@@ -5,6 +5,7 @@ import torch
 from denoiselab.corruption.base import Additive, Markov, corrupted, reversible_facts
 from denoiselab.posterior import Gaussian
 from denoiselab.schedule import Schedule, match
+from denoiselab.spec import CONTINUOUS
 
 
 class GaussianNoise(Markov):
@@ -50,7 +51,7 @@ class GaussianNoise(Markov):
         return lambda x_s, **context: Gaussian(match(kept.to(x_s.dtype), x_s) * x_s, match(added.to(x_s.dtype), x_s))
 
     def accepts(self, spec):
-        spec = spec.of(("points", "image", "wave"), self)
+        spec = spec.of(CONTINUOUS, self)
         # At level 0 nothing is added: whoever divides by sigma must not take it for noise.
         adds = [Additive] if self.schedule.sigma(torch.tensor(self.schedule.t_min)) > 0 else []
         return spec.having(*adds, *reversible_facts(self.schedule))

@@ -7,7 +7,6 @@ x = run.sample(16, sampler=run.sampler("heun", steps=10))
 """
 
 import functools
-import json
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from denoiselab.data.base import Loaded
 from denoiselab.evaluation.evaluate import Evaluation, generate
 from denoiselab.files import CONF
 from denoiselab.module import DenoisingModule
-from denoiselab.run import checkpoint, identity
+from denoiselab.run import checkpoint, identity, record
 from denoiselab.sampler import Generates, Sampler
 from denoiselab.spec import Refused, Spec, near
 
@@ -65,7 +64,7 @@ class Run:
 
     @functools.cached_property
     def summary(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+        return record.read_summary(self.folder)
 
     @functools.cached_property
     def evaluation(self) -> Evaluation:
@@ -111,7 +110,5 @@ def chosen(file: Path) -> dict:
     """A sampler's choice, resolved, with the default grid."""
     from omegaconf import OmegaConf
 
-    grid = OmegaConf.load(CONF / "grid" / "even.yaml")
-    return OmegaConf.to_container(OmegaConf.create({"sampler": OmegaConf.load(file), "grid": grid}), resolve=True)[
-        "sampler"
-    ]
+    node = {"sampler": OmegaConf.load(file), "grid": OmegaConf.load(CONF / "grid" / "even.yaml")}
+    return OmegaConf.to_container(OmegaConf.create(node), resolve=True)["sampler"]

@@ -12,6 +12,8 @@ import os
 import signal
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -21,7 +23,20 @@ from denoiselab.spec import Refused, near
 
 BETTER = {"min": operator.lt, "max": operator.gt}
 INTERRUPTED = 130  # of one that the user stopped
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 PREEMPTED = 75  # the exit code of a run that saved itself and can be resumed (EX_TEMPFAIL)
+
+
+@contextmanager
+def handlers() -> Iterator[None]:
+    """Puts back the handlers of signals that a `Saver` replaces: after training it is not looked at any more."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Saver(pl.callbacks.Checkpoint):
@@ -62,7 +77,7 @@ class Saver(pl.callbacks.Checkpoint):
     def on_train_start(self, trainer, pl_module):
         # After Lightning's own handlers, which would end a run with exit code 0.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            for number in SIGNALS:
                 signal.signal(number, self.on_signal)
 
     def on_signal(self, number, frame):

@@ -24,7 +24,7 @@ from denoiselab.run.cost import Cost
 from denoiselab.run.job import Job
 from denoiselab.run.logger import Logger
 from denoiselab.run.progress import Progress
-from denoiselab.run.saver import Saver, last_good
+from denoiselab.run.saver import INTERRUPTED, PREEMPTED, Saver, handlers, last_good
 from denoiselab.run.watch import SeedEachStep, Watch
 from denoiselab.spec import Refused, near
 
@@ -151,14 +151,15 @@ def train_to_the_end(job: Job, log: logging.Logger) -> None:
     log.info(said)
     print(f"{said}: {job.folder}")
     held_out = Once(job.evaluation.some(job.data.val), job.evaluation.batch_size, job.batches.rank, job.batches.ranks)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), handlers():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         try:
             trainer.fit(job.module, job.batches, held_out, ckpt_path=path, weights_only=False)
-        except SystemExit:
-            said = f"stopped and saved at step {trainer.global_step}: the same command goes on from there"
-            log.info(said)
-            print(said)
+        except SystemExit as e:
+            if e.code in (INTERRUPTED, PREEMPTED):
+                said = f"stopped and saved at step {trainer.global_step}: the same command goes on from there"
+                log.info(said)
+                print(said)
             raise
 
 

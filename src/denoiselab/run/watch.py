@@ -1,4 +1,4 @@
-"""Callbacks of every run: the record of training, pictures on the way, and dropout that is a function of the step."""
+"""Callbacks of every run: the record of training, and dropout that is a function of the step."""
 
 import math
 import time
