@@ -9,8 +9,12 @@ os.environ.pop("WANDB_API_KEY", None)
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+# The same examples every time: what passes here passes there.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DENOISELAB_DATA", ROOT.parent / "shared" / "data"))

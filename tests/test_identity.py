@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from denoiselab.files import replacing, write_json
-from denoiselab.run.identity import checked_name, fit_hash, run_folder, score_hash, slug
+from denoiselab.run.identity import LONGEST, checked_name, fit_hash, run_folder, score_hash, slug
 from denoiselab.spec import Refused
 
 # Nothing here is about time.
@@ -148,9 +148,10 @@ def test_slugs_read_well():
 @given(st.lists(st.text(max_size=60)))
 def test_slugs_can_stand_in_a_path(overrides):
     word = slug(overrides)
-    assert 1 <= len(word) <= 80
+    assert 1 <= len(word) <= LONGEST
     assert word[0] not in ".-"
     assert set(word) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert slug([f"long={'x' * 200}"]) == f"long_{'x' * (LONGEST - 5)}"
 
 
 def test_the_folder_follows_the_hash_not_the_slug(tmp_path):

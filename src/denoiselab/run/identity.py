@@ -31,6 +31,7 @@ NEITHER = (
 )  # fmt: skip
 SCORING = ("sampler", "grid", "guidance", "evaluation")
 WITHOUT_SAMPLES = ("train/", "val/")
+LONGEST = 100  # letters of a folder's readable part
 
 
 def fit_hash(config: dict, fingerprint: str) -> str:
@@ -73,7 +74,7 @@ def canonical(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def slug(overrides: list[str], most: int = 100) -> str:
+def slug(overrides: list[str]) -> str:
     """Overrides as a readable word of letters, digits, `.`, `_` and `-`: `schedule_linear-seed_1`; `default` if none.
 
     For people alone: the hash beside it is the identity.
@@ -88,7 +89,7 @@ def slug(overrides: list[str], most: int = 100) -> str:
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
     text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(sorted(words)))
-    return text[:most].strip("._-") or "default"
+    return text[:LONGEST].strip("._-") or "default"
 
 
 def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str) -> Path:
