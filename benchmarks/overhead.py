@@ -24,10 +24,10 @@ from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.files import CONF
 from denoiselab.optim import groups
 from denoiselab.run.cost import Cost
+from denoiselab.run.job import make_trainer
 from denoiselab.run.progress import Progress
 from denoiselab.run.record import Record
 from denoiselab.run.saver import Saver
-from denoiselab.run.training import make_trainer
 from denoiselab.run.watch import SeedEachStep, Watch
 
 WARM = 20
@@ -56,7 +56,7 @@ def ours(config: dict, data, folder: Path) -> float:
     cost, clock = Cost.of(module, data, config["data"]["batch_size"]), Clock()
     extra = [build.instantiated(node, name) for name, node in config["callbacks"].items()]
     watch = Watch(Record(folder), logger, cost, every=config["trainer"]["log_every_n_steps"])
-    saver = Saver(folder, "val/loss", "min", every=10**9)
+    saver = Saver(folder, "val/loss", "min", seconds=None)
     callbacks = [SeedEachStep(0), *extra, watch, Progress(), clock, saver]
     trainer = make_trainer(config, callbacks, folder)
     evaluation: Evaluation = build.make(config, "evaluation")

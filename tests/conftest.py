@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 # The same examples every time: what passes here passes there.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")

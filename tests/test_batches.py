@@ -99,6 +99,14 @@ def test_iterating_twice_is_the_same_and_draws_nothing_from_the_global_generator
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_change_nothing(num_workers):
+    alone, state = first(Batches(TABLE, 7, 0, lambda: 3, accumulate=2), 9), torch.get_rng_state()
+    shared = first(Batches(TABLE, 7, 0, lambda: 3, accumulate=2, num_workers=num_workers), 9)
+    assert [rows(s) for s in shared] == [rows(s) for s in alone]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_frozen_stays_in_epoch_0():
     once = first(Batches(TABLE, 7, 0), 4)
     assert [rows(s) for s in first(Batches(TABLE, 7, 0, frozen=True), 12)] == 3 * [rows(s) for s in once]
@@ -136,10 +144,12 @@ def test_taking_rows_takes_their_context():
     assert taken.x.tolist() == [[6, 7], [2, 3]]
 
 
-@pytest.mark.parametrize("batch_size, n", [(0, None), (-1, None), (1, 0), (1, -3)])
-def test_sizes_that_mean_nothing_are_refused(batch_size, n):
+@pytest.mark.parametrize(
+    "batch_size, n, num_workers", [(0, None, 0), (-1, None, 0), (1, 0, 0), (1, -3, 0), (1, None, -1)]
+)
+def test_sizes_that_mean_nothing_are_refused(batch_size, n, num_workers):
     with pytest.raises(Refused):
-        checked(batch_size, n)
+        checked(batch_size, n, num_workers)
 
 
 def test_pictures_become_floats_from_minus_one_to_one_and_come_back():

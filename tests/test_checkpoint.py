@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from denoiselab.run import identity
 from denoiselab.run.averaging import EMA
-from denoiselab.run.checkpoint import Damaged, SafeIO, load, save
+from denoiselab.run.checkpoint import Damaged, SafeIO, digest_of, load, save
 from denoiselab.run.saver import PREEMPTED, Saver, last_good, steps
 from denoiselab.spec import Refused
 
@@ -190,8 +191,8 @@ def test_every_truncation_is_refused(small):
 def test_every_flipped_bit_is_refused(small):
     path, data = small
     chance = random.Random(0)
-    # 500 anywhere, and 300 more in the header, which is parsed before it is checked.
-    for end in [len(data)] * 500 + [900] * 300:
+    # 1000 anywhere, and 300 more in the header, which is parsed before it is checked.
+    for end in [len(data)] * 1000 + [900] * 300:
         bit = chance.randrange(8 * end)
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -215,6 +216,60 @@ def test_files_of_others_are_refused_and_none_is_unpickled(tmp_path):
     assert not (tmp_path / "exploded").exists()
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.ckpt")
+
+
+def test_a_checkpoint_is_named_by_the_digest_it_was_written_with(tmp_path):
+    a, b, c = (tmp_path / f"{name}.ckpt" for name in "abc")
+    save({"w": torch.zeros(3)}, a)
+    save({"w": torch.zeros(3)}, b)
+    save({"w": torch.ones(3)}, c)
+    assert digest_of(a) == digest_of(b) != digest_of(c)
+    assert len(digest_of(a)) == 64
+    c.write_bytes(b"x" * 99)
+    with pytest.raises(Damaged):
+        digest_of(c)
+
+
+def test_a_checkpoint_says_what_it_is_of_and_another_run_is_told_the_difference(tmp_path):
+    scoring = {"sampler": {"steps": 3}, "outputs": "somewhere"}
+    config = {"seed": 0, "monitor": {"name": "val/loss"}, "optimizer": {"lr": 0.001, "betas": [0.9, 0.99]}, **scoring}
+    ours = identity.about(config, "f1")
+    save({"fit": "1", "about": ours}, tmp_path / "a.ckpt")
+    saved = load(tmp_path / "a.ckpt")
+    assert saved["about"] == ours
+    assert ours["fingerprint"] == "f1"
+    assert not set(scoring) & set(ours)
+    assert identity.difference(ours, identity.about(config | {"sampler": None, "seed": 0.0}, "f1")) == []
+    theirs = identity.about(config | {"optimizer": {"lr": 0.002, "betas": [0.9]}, "width": 8}, "f2")
+    lines = ["optimizer.lr: 0.001 -> 0.002", "optimizer.betas.1: 0.99 -> (absent)", "fingerprint: 'f1' -> 'f2'",
+             "width: (absent) -> 8"]  # fmt: skip
+    assert sorted(identity.difference(ours, theirs)) == sorted(lines)
+    identity.refuse_other(saved, "1", theirs, "a.ckpt")
+    with pytest.raises(Refused, match=r"a\.ckpt was saved by another run") as refused:
+        identity.refuse_other(saved, "2", theirs, "a.ckpt")
+    assert all(line in str(refused.value) for line in lines)
+    with pytest.raises(Refused, match="fit '1', and not 2"):
+        identity.refuse_other({"fit": "1"}, "2", theirs, "a.ckpt")
+
+
+def test_two_runs_are_different_where_their_hashes_are(tmp_path):
+    config = {"seed": 0, "monitor": {"name": "val/loss"}, "data": {"n": 5, "root": "a"}, "sampler": 1, "a": {"b": {}}}
+    for change in (
+        {"seed": 1}, {"seed": 0.0}, {"data": {"n": 5, "root": "b"}}, {"data": {"root": "a"}}, {"sampler": 2},
+        {"monitor": {"name": "test/fd"}}, {"a": {"b": {"c": None}}}, {"a": {}}, {"a": {"b": []}},
+    ):  # fmt: skip
+        two = config | change
+        differ = identity.difference(identity.about(config, "f"), identity.about(two, "f"))
+        assert bool(differ) == (identity.fit_hash(config, "f") != identity.fit_hash(two, "f")), change
+    assert identity.difference(identity.about(config, "f"), identity.about(config, "g")) == ["fingerprint: 'f' -> 'g'"]
+
+
+@pytest.mark.parametrize("n, more", [(12, []), (13, ["and 1 more"]), (40, ["and 28 more"])])
+def test_a_dozen_differences_are_told(n, more):
+    lines = identity.difference({"a": [0] * n}, {"a": [1] * n})
+    assert lines == [f"a.{i}: 0 -> 1" for i in range(12)] + more
+    [line] = identity.difference({"a": 0}, {"a": "x" * 10_000})
+    assert len(line) < 100
 
 
 def test_a_save_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):

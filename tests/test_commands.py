@@ -11,6 +11,7 @@ from PIL import Image
 from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import COMMANDS, run
 from denoiselab.run.record import read_summary
+from denoiselab.spec import Refused
 
 TINY = ["architecture=mlp", "architecture.width=8", "architecture.layers=1", "trainer.max_steps=2", "data.batch_size=8",
         "evaluation.samples=4", "evaluation.metrics=[]", "sampler.steps=2", "logger=none"]  # fmt: skip
@@ -259,9 +260,12 @@ def test_a_corruption_from_outside_trains_by_one_class_and_one_file(hers, tmp_pa
     assert "her_package.Flip" in (marker.parent / "config.yaml").read_text(encoding="utf-8")
     import denoiselab
 
-    found = denoiselab.load(marker.parent)
+    with pytest.raises(Refused, match=r"denoiselab\.load\(PATH, plugins=\['her_package'\]\)"):
+        denoiselab.load(marker.parent)
+    found = denoiselab.load(marker.parent, plugins=["her_package"])
     assert type(found.corruption).__name__ == "Flip"
-    assert run(["show", f"run={marker.parent}"]) == 0
+    assert run(["show", f"run={marker.parent}"]) == 2
+    assert run(["show", f"run={marker.parent}", "plugins=her_package"]) == 0
 
 
 def test_without_its_package_allowed_it_is_refused(hers, capfd):

@@ -66,7 +66,7 @@ def test_what_cannot_change_a_result_is_in_neither_hash(path, value):
 
 
 @pytest.mark.parametrize("path, value", [("sampler.steps", 20), ("grid._target_", "h"), ("guidance", None),
-                                         ("evaluation.seed", 1)])  # fmt: skip
+                                         ("evaluation.samples", 1), ("evaluation.metrics", [])])  # fmt: skip
 def test_what_is_done_with_weights_is_in_score_alone(path, value):
     fit, score = hashes(changed(path, value))
     assert fit == fit_hash(CONFIG, "f")
@@ -79,7 +79,7 @@ def test_what_is_done_with_weights_is_in_score_alone(path, value):
 @pytest.mark.parametrize("path, value", [("seed", 1), ("data.batch_size", 16), ("schedule.first", 1e-3),
                                          ("trainer.devices", 2), ("trainer.max_steps", 11), ("optimizer.lr", 2e-3),
                                          ("callbacks.ema.decay", 0.99), ("monitor.mode", "max"),
-                                         ("schedule.new", None)])  # fmt: skip
+                                         ("schedule.new", None), ("evaluation.seed", 1)])  # fmt: skip
 def test_what_changes_weights_is_in_both(path, value):
     fit, score = hashes(changed(path, value))
     assert fit != fit_hash(CONFIG, "f")

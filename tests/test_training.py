@@ -3,73 +3,20 @@ change no loss; what it leaves is what the contract says."""
 
 import json
 import math
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from runs import STEPS, TINY, equal_runs, losses, marks, process, rows, same, scores, train, weights
 
 import denoiselab
 from denoiselab.commands.main import run
 from denoiselab.run import checkpoint, record, scoring
 from denoiselab.run.watch import Watch
 from denoiselab.spec import Refused
-
-STEPS = 12
-TINY = ["architecture=mlp", "architecture.width=16", "architecture.layers=1", "data.batch_size=8", "logger=none",
-        f"trainer.max_steps={STEPS}", "trainer.val_check_interval=4", "trainer.log_every_n_steps=1", "sampler.steps=3",
-        "trainer.enable_progress_bar=false", "evaluation.samples=8", "evaluation.metrics=[]"]  # fmt: skip
-
-
-def train(root, *overrides):
-    """The folders in which results lie, of one command."""
-    before = marks(root)
-    # Hydra takes flags before overrides alone.
-    flags = [word for word in overrides if word.startswith("-")]
-    words = [word for word in overrides if word not in flags]
-    assert run(["train", *flags, *TINY, f"outputs={root}", *words]) == 0
-    return sorted(marks(root) - before)
-
-
-def marks(root):
-    return {path.parent for path in Path(root).rglob("summary.json")}
-
-
-def rows(folder):
-    """The record, without what a clock says."""
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in record.read(folder)]
-
-
-def losses(folder):
-    return [row["train/loss"] for row in record.read(folder) if "train/loss" in row]
-
-
-def scores(folder):
-    return {name: score["value"] for name, score in record.read_summary(folder)["metrics"].items()}
-
-
-def weights(folder, name=f"{STEPS:09}"):
-    """All that a checkpoint says of weights and optimizer."""
-    saved = checkpoint.load(folder / "checkpoints" / f"{name}.ckpt")
-    return {key: saved[key] for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states",
-                                        "lr_schedulers", "global_step") if key in saved}  # fmt: skip
-
-
-def same(a, b):
-    """Equal to the bit, through all containers."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.fixture(scope="module")
@@ -241,14 +188,6 @@ def whole(tmp_path_factory):
     return made
 
 
-def equal_runs(resumed, whole):
-    assert rows(resumed) == rows(whole)
-    assert same(weights(resumed), weights(whole))
-    assert same(weights(resumed, "best"), weights(whole, "best"))
-    assert scores(resumed) == scores(whole)
-    assert (resumed / "COMPLETED").exists()
-
-
 @pytest.mark.parametrize(
     "step, where",
     [(1, "train/loss"), (3, "train/loss"), (4, "val/loss"), (7, "train/loss"), (9, "train/loss"), (12, "val/loss")],
@@ -260,7 +199,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(step, where, whole, tmp_
     assert not [*tmp_path.rglob("COMPLETED")]
     monkeypatch.setattr(Watch, "write", real_write)
     [resumed] = train(tmp_path, *RICH)
-    saved = (step - 1) // EVERY * EVERY
+    saved = max(s for s in range(step) if not s % EVERY or not s % 4)  # and at each validation
     assert (f"resumed at step {saved}" if saved else "started") in capsys.readouterr().out
     equal_runs(resumed, whole)
 
@@ -310,14 +249,6 @@ def until(self, values, trainer):
 watch.Watch.write = until
 run(WORDS)
 """
-
-
-def process(code, **environment):
-    source = Path(__file__).resolve().parents[1] / "src"
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(source), **environment},
-    )  # fmt: skip
 
 
 def test_a_process_that_was_killed_is_resumed_to_the_same_bits(whole, tmp_path):
@@ -420,7 +351,7 @@ def test_early_stopping_stops(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_words(tmp_path, capfd):
-    words = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
+    words = ["optimizer=sgd", "optimizer.lr=1e17", "trainer.gradient_clip_val=null"]
     assert run(["train", *TINY, *words, f"outputs={tmp_path}"]) == 1
     assert "loss is" in capfd.readouterr().err
     assert not [*tmp_path.rglob("COMPLETED")]

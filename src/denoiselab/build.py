@@ -6,32 +6,62 @@ the user's `plugins` can come to life.
 """
 
 import importlib
+import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_object, instantiate
 
-from denoiselab import check
+from denoiselab import check, names
+from denoiselab.architecture.base import Architecture
+from denoiselab.corruption import Corruption
 from denoiselab.data.base import Data, Loaded
+from denoiselab.denoiser import Head, Parameterization
+from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.module import DenoisingModule, Parts
+from denoiselab.names import advice
+from denoiselab.objective import Objective
+from denoiselab.optim import Rate
 from denoiselab.randomness import key
+from denoiselab.run.logger import Logger
+from denoiselab.sampler import Sampler
 from denoiselab.spec import Refused, Spec
+from denoiselab.times import Times
 
-LIBRARIES = ("denoiselab", "torch.optim", "pytorch_lightning", "torchmetrics")
+# The modules whose classes are parts of a cell. What else is here (folders opened, processes started ...) is no part.
+PARTS = (
+    "denoiselab.architecture", "denoiselab.corruption", "denoiselab.data", "denoiselab.denoiser",
+    "denoiselab.evaluation", "denoiselab.objective", "denoiselab.optim", "denoiselab.run.averaging",
+    "denoiselab.run.logger", "denoiselab.sampler", "denoiselab.schedule", "denoiselab.times",
+)  # fmt: skip
+FUNCTIONS = "denoiselab.times"  # whose functions are parts too: the grids
+# What a library may give: other classes of it read files, pickles among them, and run commands.
+LIBRARIES = {
+    "torch.optim": torch.optim.Optimizer,
+    "pytorch_lightning": (pl.Trainer, pl.Callback),
+}
 
 
-def plain(cfg: DictConfig) -> dict:
-    """The configuration resolved, without Hydra's own node."""
-    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)
+# What a choice of a group must be.
+KINDS = {
+    "data": Data, "corruption": Corruption, "parameterization": Parameterization, "posterior": Head,
+    "architecture": Architecture, "times": Times, "objective": Objective, "sampler": Sampler,
+    "evaluation": Evaluation, "lr_schedule": Rate, "logger": Logger,
+}  # fmt: skip
 
 
 def allow(config: dict) -> None:
-    """Refuses a `_target_` from elsewhere; makes `plugins` importable from the folder where the command runs."""
+    """Refuses a `_target_` that is no part of a cell; makes `plugins` importable from the folder where the command
+    runs. Imports no module but those of the parts, of `LIBRARIES` and of the plugins."""
     plugins = config.get("plugins") or []
     plugins = [plugins] if isinstance(plugins, str) else plugins
+    if not (isinstance(plugins, list) and all(isinstance(plugin, str) for plugin in plugins)):
+        raise Refused("plugins is a list of packages", plugins, "plugins=[my_package]")
     if plugins and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     for plugin in plugins:
@@ -40,23 +70,56 @@ def allow(config: dict) -> None:
         except ImportError as e:
             fix = "install it, run from the folder that holds it, or set PYTHONPATH"
             raise Refused(f"plugins={plugin} cannot be imported", e, fix) from e
-    allowed = (*LIBRARIES, *plugins)
     for where, target in targets(config):
-        if not any(target == root or target.startswith(root + ".") for root in allowed):
-            raise Refused(
-                f"{where} names a class that is not allowed", target,
-                f"add its package: plugins=[{target.split('.')[0]}]",
-            )  # fmt: skip
+        # The name first: what is elsewhere is not even imported.
+        named = isinstance(target, str) and within(target, (*PARTS, *LIBRARIES, *plugins))
+        if not named or not is_part(resolved(target, where), plugins):
+            package = str(target).partition(".")[0]
+            fix = advice(str(target), names.targets(), "name a part: denoiselab list.")
+            if package != "denoiselab":
+                fix += f" Or, if you trust its package, add plugins=[{package}]"
+            raise Refused(f"{where} names what is not allowed", target, fix)
+
+
+def within(name: str, roots: Iterable[str]) -> bool:
+    """Is a dotted name one of the packages, or below one?"""
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def resolved(target: str, where: str):
+    """What a target names. Its path is that of a module and a name in it: a path through attributes leads anywhere
+    (denoiselab.times.torch is no module)."""
+    module, _, leaf = target.rpartition(".")
+    try:
+        thing = getattr(importlib.import_module(module), leaf)
+        if get_object(target) is thing:
+            return thing
+        raise ImportError("it has two meanings")
+    except (ImportError, AttributeError, ValueError) as e:
+        raise Refused(f"{where}._target_ cannot be imported, so it is not allowed", f"{target}: {e}",
+                      advice(target, names.targets(), "correct the name in the configuration")) from e  # fmt: skip
+
+
+def is_part(thing, plugins: Iterable[str]) -> bool:
+    """May a configuration bring it to life? Judged by where it was defined, not by the name that led to it."""
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return False
+    if within(thing.__module__, plugins) or thing.__module__ == FUNCTIONS:
+        return True
+    return inspect.isclass(thing) and (
+        within(thing.__module__, PARTS)
+        or any(within(thing.__module__, [root]) and issubclass(thing, kinds) for root, kinds in LIBRARIES.items())
+    )
 
 
 def targets(node, where: str = "config"):
     """(path, target) of every `_target_` below a node."""
     if isinstance(node, dict):
-        if isinstance(node.get("_target_"), str):
+        if "_target_" in node:
             yield where, node["_target_"]
         for name, value in node.items():
             yield from targets(value, f"{where}.{name}")
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for i, value in enumerate(node):
             yield from targets(value, f"{where}[{i}]")
 
@@ -81,7 +144,11 @@ def make(config: dict, group: str, spec: Spec | None = None):
     node = told(config.get(group), spec) if spec else config.get(group)
     if not isinstance(node, dict) or "_target_" not in node:
         raise Refused(f"{group} is not a choice of its group", node, f"give one of: denoiselab list {group}")
-    return instantiated(node, group)
+    made = instantiated(node, group)
+    if not isinstance(made, KINDS.get(group, object)):
+        kind = f"{group} is a {KINDS[group].__name__}, and subclasses it where it is yours"
+        raise Refused(kind, node["_target_"], f"give one of: denoiselab list {group}")
+    return made
 
 
 def instantiated(node: dict, group: str, **arguments):
@@ -103,14 +170,24 @@ def instantiated(node: dict, group: str, **arguments):
 
 def load(config: dict) -> Loaded:
     """The data of a configuration, in memory."""
-    data = make(config, "data")
-    assert isinstance(data, Data), "a choice of group data is a Data"
-    return data.load()
+    return make(config, "data").load()
 
 
-def assemble(config: dict, spec: Spec) -> Parts:
-    """The parts of a cell for samples of `spec`; refused with the reason where they do not fit. The network's first
-    weights are a function of the seed alone."""
+class Agreed(NamedTuple):
+    """The parts of a cell that agree; no network yet."""
+
+    spec: Spec
+    corruption: Corruption
+    parameterization: Parameterization
+    head: Head
+    architecture: Architecture
+    times: Times
+    objective: Objective
+    sampler: Sampler
+
+
+def agree(config: dict, spec: Spec) -> Agreed:
+    """The parts of a cell for samples of `spec`; refused with the reason where they do not fit."""
     corruption = make(config, "corruption", spec)
     spec = corruption.accepts(spec)
     parameterization, head = make(config, "parameterization", spec), make(config, "posterior", spec)
@@ -120,6 +197,12 @@ def assemble(config: dict, spec: Spec) -> Parts:
     times, objective, sampler = (make(config, g, spec) for g in ("times", "objective", "sampler"))
     spec = objective.accepts(times.accepts(spec))
     sampler.accepts(spec)
+    return Agreed(spec, corruption, parameterization, head, architecture, times, objective, sampler)
+
+
+def assemble(config: dict, spec: Spec) -> Parts:
+    """The parts of a cell and its network, whose first weights are a function of the seed alone."""
+    spec, corruption, parameterization, head, architecture, times, objective, sampler = agree(config, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(int(config["seed"]), 0) & (2**63 - 1))
         network = architecture.build(spec)

@@ -6,13 +6,19 @@ network's belief, and
     loss = sum(scored * objective) / count
 
 over the whole global batch, ranks and accumulation included. Nothing here depends on which cell it is.
+
+Training stops before the optimizer's step if the loss or the gradient is not finite: weights, averages and the
+optimizer's state are those of the step before. Both are sums over all ranks, so that all ranks stop.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -25,8 +31,11 @@ from denoiselab.posterior import Posterior
 from denoiselab.randomness import Keyed, key
 from denoiselab.sampler import Sampler
 from denoiselab.schedule import match
-from denoiselab.spec import Spec
+from denoiselab.spec import Failed, Spec
 from denoiselab.times import Times
+
+CALMER = "a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
+NAMED = 8  # samples that a message names
 
 
 class Parts(NamedTuple):
@@ -55,6 +64,14 @@ class Asked(NamedTuple):
     count: Tensor
 
 
+class Priced(NamedTuple):
+    """What a message says of the samples of a micro-batch."""
+
+    key: Tensor
+    t: Tensor
+    cost: Tensor
+
+
 class DenoisingModule(pl.LightningModule):
     """`optimizer` is a function of parameter groups, `rate` of the step. `evaluation_seed` keys the times and the noise
     of validation: the same for all arms and seeds. `frozen` draws the same times at every step, to overfit a batch."""
@@ -68,6 +85,7 @@ class DenoisingModule(pl.LightningModule):
         self.frozen = frozen
         self.watch = parts.objective.held_out()
         self.last_loss: Tensor | None = None
+        self.priced: list[Priced] = []  # since the last step
         self.held_out: list[Tensor] = []
         self.totals: list[Tensor] = []
         self.divisor = 1
@@ -99,6 +117,7 @@ class DenoisingModule(pl.LightningModule):
     def training_step(self, share: Share, _) -> Tensor:
         when = Keyed(key(self.seed, 3, 0 if self.frozen else self.global_step, share.place))
         asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)))
+        self.priced.append(Priced(share.batch.key, asked.t, asked.cost.detach()))
         total = asked.cost.sum()
         if self.alone:
             loss = total / asked.count.clamp(min=1)
@@ -123,9 +142,41 @@ class DenoisingModule(pl.LightningModule):
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         # Lightning's own refuses fused optimizers under mixed precision, and loops over parameters.
-        if gradient_clip_val:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val, foreach=True)
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        precision = self.trainer.precision_plugin
+        scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
+        # A GradScaler meets gradients that are not finite: it skips the step and scales less from then on.
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters], foreach=True)
+        # Reading a number waits for a GPU: it is idle from the end of the backward pass until the optimizer's kernels
+        # are queued, once a step. To stop before a step, its gradient must be known.
+        if not math.isfinite(self.last_loss.item()) or not (scaled or math.isfinite(norm.item())):
+            raise Failed(self.not_finite(optimizer, norm))
+        self.priced.clear()
+        if not gradient_clip_val:
+            return
+        if gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val, foreach=True)
+        else:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm, foreach=True)
+
+    @torch.no_grad()
+    def not_finite(self, optimizer, norm: Tensor) -> str:
+        """Where it comes from: step, rate, samples and parameters."""
+        keys, t, finite = (torch.cat(each) for each in zip(
+            *((p.key, p.t, p.cost.reshape(len(p.cost), -1).isfinite().all(1)) for p in self.priced), strict=True
+        ))  # fmt: skip
+        chosen = torch.arange(len(keys), device=keys.device) if finite.all() else (~finite).nonzero().flatten()
+        whose = "samples of the batch, whose costs are finite" if finite.all() else "samples whose cost is not finite"
+        samples = [f"key {keys[i].item()} at t={t[i].item():.6g}" for i in chosen[:NAMED]]
+        names = [name for name, p in self.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        return (
+            f"the loss is {self.last_loss.item():.6g} and the gradient's norm {norm.item():.6g} in step "
+            f"{self.global_step + 1}, at a rate of {optimizer.param_groups[0]['lr']:.6g}; the step is not taken, and a "
+            "checkpoint, if there is one, is of a step before\n"
+            f"  {whose}: {', '.join(samples)}{more(len(chosen), NAMED)}\n"
+            f"  parameters whose gradient is not finite: {', '.join(names[:3]) or 'none'}{more(len(names), 3)}\n"
+            f"  fix: {CALMER}"
+        )
 
     def configure_optimizers(self):
         optimizer = self.optimizer(groups(self.parameters()))
@@ -151,3 +202,7 @@ class DenoisingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         total, count = self.trainer.strategy.reduce(torch.stack(self.held_out).sum(0), reduce_op="sum")
         self.log("val/loss", total / count.clamp(min=1))
+
+
+def more(n: int, named: int) -> str:
+    return f" and {n - named} more" if n > named else ""

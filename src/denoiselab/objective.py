@@ -17,8 +17,8 @@ from torch import Tensor
 from denoiselab.corruption import Absorbing, Additive, Corrupted, Corruption, Generative, Reversible, Terminal
 from denoiselab.denoiser import Spread
 from denoiselab.posterior import Posterior
-from denoiselab.schedule import Schedule, match
-from denoiselab.spec import CONTINUOUS, Spec
+from denoiselab.schedule import LOUDEST, Schedule, match
+from denoiselab.spec import CONTINUOUS, Refused, Spec
 from denoiselab.times import Grid, Stratified, StratifiedGrid, Times
 
 
@@ -83,6 +83,9 @@ class Huber(Cost):
     """Squared error / 2 up to `delta`, linear beyond (Huber, 1964)."""
 
     def __init__(self, delta: float = 1.0):
+        # Far above, the branch that is not taken has an infinite gradient.
+        if not 0 < delta <= LOUDEST:
+            raise Refused("cost.delta is where the cost becomes linear", delta, f"give more than 0, up to {LOUDEST:g}")
         self.delta = delta
 
     def __call__(self, belief, x, scale):
@@ -169,6 +172,8 @@ class EDM(Weight):
     """(sigma^2 + std^2) / (sigma std)^2, sigma relative to alpha (Karras et al., 2022, arXiv:2206.00364, table 1)."""
 
     def __init__(self, std: float = 0.5):
+        if not 1 / LOUDEST <= std <= LOUDEST:
+            raise Refused("weight.std is the standard deviation of the data", std, "give more than 0, such as 0.5")
         self.std = std
 
     def __call__(self, schedule, t):
@@ -272,6 +277,10 @@ class Bound(Objective):
     al., 2021, arXiv:2107.03006). `bin` is the distance between the values that data can take, 2 / 255 for pictures."""
 
     def __init__(self, steps: int, bin: float = 2 / 255):
+        if steps < 1:
+            raise Refused("objective.steps counts the steps of the bound", steps, "give at least 1")
+        if not 0 < bin <= 2:
+            raise Refused("objective.bin is the distance between values in [-1, 1]", bin, "give more than 0, up to 2")
         self.steps, self.bin = steps, bin
 
     def __call__(self, belief, corrupted, t, corruption):
@@ -305,6 +314,8 @@ class Hybrid(Objective):
     """main + share * bound, the bound teaching the width alone (Nichol and Dhariwal, 2021, arXiv:2102.09672)."""
 
     def __init__(self, main: Objective, bound: Objective, share: float = 0.001):
+        if not 0 < share <= 1:
+            raise Refused("objective.share is what a bound counts beside 1", share, "give more than 0, up to 1")
         self.main, self.bound, self.share = main, bound, share
 
     def __call__(self, belief, *question):

@@ -47,7 +47,11 @@ class Cosine(Rate):
 
     def __init__(self, steps: int, warmup: int = 0, floor: float = 0.0):
         super().__init__(warmup)
-        self.steps, self.floor = max(steps, 1), floor
+        if steps < 1:
+            raise Refused("lr_schedule.steps counts steps, those of trainer.max_steps", steps, "give at least 1")
+        if not 0 <= floor <= 1:
+            raise Refused("lr_schedule.floor is a share of the base rate", floor, "give 0 to 1")
+        self.steps, self.floor = steps, floor
 
     def after(self, step):
         done = min(step / self.steps, 1.0)
@@ -59,6 +63,10 @@ class Steps(Rate):
 
     def __init__(self, milestones: list[int], factor: float = 0.1, warmup: int = 0):
         super().__init__(warmup)
+        if not 0 < factor <= 1:
+            raise Refused("lr_schedule.factor is what is left of the rate", factor, "give more than 0, up to 1")
+        if min(milestones, default=1) < 1 or sorted(set(milestones)) != list(milestones):
+            raise Refused("lr_schedule.milestones count steps, and rise", milestones, "such as [600, 900]")
         self.milestones, self.factor = list(milestones), factor
 
     def after(self, step):

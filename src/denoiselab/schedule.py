@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from denoiselab.spec import Refused
 
+LOUDEST = 1e6  # of noise scales: their fourth power is a float32 still
+
 
 def match(a: Tensor, x: Tensor) -> Tensor:
     """Appends unit axes to `a`, shape (B,) or (), so that it broadcasts against `x`, shape (B, *)."""
@@ -76,8 +78,8 @@ class Constant(Schedule):
 
     def __init__(self, level: float):
         super().__init__()
-        if not 0 <= level:
-            raise Refused("schedule.level is a noise scale or a share", level, "give a level of at least 0")
+        if not 0 <= level <= LOUDEST:
+            raise Refused("schedule.level is a noise scale or a share", level, f"give a level of 0 to {LOUDEST:g}")
         self.level = level
 
     def alpha(self, t):
@@ -159,6 +161,8 @@ class Exploding(Schedule):
 
     def __init__(self, high: float = 80.0):
         super().__init__()
+        if not 0 < high <= LOUDEST:
+            raise Refused("schedule.high is the noise scale at t = 1", high, f"give more than 0, up to {LOUDEST:g}")
         self.high = high
 
     def alpha(self, t):

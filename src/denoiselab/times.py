@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from denoiselab.schedule import Schedule
 from denoiselab.spec import Refused
 
+FARTHEST = 16.0  # of logits: beyond, t in float32 is 1
+
 
 class Grid:
     """A fact: training times lie on a grid of i / steps."""
@@ -92,6 +94,11 @@ class LogitNormal(Times):
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):
         super().__init__()
+        if not (abs(mean) <= FARTHEST and 0 < std <= FARTHEST):
+            raise Refused(
+                "times.mean and times.std are those of the logit of t", f"mean={mean} std={std}",
+                f"give a mean of -{FARTHEST:g} to {FARTHEST:g} and a std above 0, such as mean=0.0 std=1.0",
+            )  # fmt: skip
         self.mean, self.std = mean, std
 
     def forward(self, place, n, random):

@@ -29,6 +29,13 @@ def whole(spec: Spec, who: object) -> Spec:
     return spec
 
 
+def leaving_out(dropout: float) -> float:
+    """Refuses what is no share of activations that training may leave out."""
+    if not 0 <= dropout < 1:
+        raise Refused("architecture.dropout is the share left out in training", dropout, "give 0 up to, not with, 1")
+    return dropout
+
+
 class TimeEmbedding(nn.Module):
     """noise (B,) to (B, width): sines and cosines of 1000 noise at geometric frequencies (Vaswani et al., 2017,
     arXiv:1706.03762; Ho et al., 2020, arXiv:2006.11239), then two layers."""

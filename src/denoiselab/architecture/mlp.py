@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, TimeEmbedding, whole, zeroed
+from denoiselab.architecture.base import Architecture, TimeEmbedding, leaving_out, whole, zeroed
 from denoiselab.spec import Refused
 
 
@@ -18,7 +18,8 @@ class MLP(Architecture):
                 "MLP needs width and embedding of at least 1", f"width={width} layers={layers} embedding={embedding}",
                 "for example width=256 layers=3 embedding=16",
             )  # fmt: skip
-        self.width, self.layers, self.embedding, self.time, self.dropout = width, layers, embedding, time, dropout
+        self.width, self.layers, self.embedding, self.time = width, layers, embedding, time
+        self.dropout = leaving_out(dropout)
 
     def accepts(self, spec):
         spec = whole(spec.of(("points", "image", "tokens"), self), self)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, TimeEmbedding, whole
+from denoiselab.architecture.base import Architecture, TimeEmbedding, leaving_out, whole
 from denoiselab.spec import Refused
 
 
@@ -18,12 +18,13 @@ class Transformer(Architecture):
     """
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, time: bool = False, dropout: float = 0.0):
-        if heads < 1 or width % heads or (width // heads) % 2:
+        if min(width, heads) < 1 or layers < 0 or width % heads or (width // heads) % 2:
             raise Refused(
-                "Transformer shares its width among heads of even size", f"width={width} heads={heads}",
-                "for example width=128 heads=4",
+                "Transformer shares its width among heads of even size", f"width={width} layers={layers} heads={heads}",
+                "for example width=128 layers=4 heads=4",
             )  # fmt: skip
-        self.width, self.layers, self.heads, self.time, self.dropout = width, layers, heads, time, dropout
+        self.width, self.layers, self.heads, self.time = width, layers, heads, time
+        self.dropout = leaving_out(dropout)
 
     def accepts(self, spec):
         return whole(spec.of(("tokens",), self), self)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, TimeEmbedding, whole, zeroed
+from denoiselab.architecture.base import Architecture, TimeEmbedding, leaving_out, whole, zeroed
 from denoiselab.spec import Refused
 
 
@@ -31,7 +31,7 @@ class UNet(Architecture):
                 f"{width * multipliers[-1]} channels, heads={heads}", "give a divisor, such as heads=4",
             )  # fmt: skip
         self.width, self.multipliers, self.blocks, self.heads = width, multipliers, blocks, heads
-        self.attention, self.time, self.dropout = attention, time, dropout
+        self.attention, self.time, self.dropout = attention, time, leaving_out(dropout)
 
     def accepts(self, spec):
         spec = whole(spec.of(("image",), self), self)

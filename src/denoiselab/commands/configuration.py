@@ -3,11 +3,13 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from denoiselab.files import CONF
-from denoiselab.spec import Failed, Refused, near
+from denoiselab.names import advice, choices, known, suggestion
+from denoiselab.run.secrets import redacted
+from denoiselab.spec import Refused
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -15,7 +17,7 @@ def groups() -> dict[str, dict[str, str]]:
     return {
         folder.name: {file.stem: said(file) for file in sorted(folder.glob("*.yaml"))}
         for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and folder.name != "hydra"
     }
 
 
@@ -31,78 +33,94 @@ def said(file: Path) -> str:
 
 
 def run(function: Callable, arguments: list[str], command: str) -> None:
-    """Calls `function(cfg)` under Hydra with a command line's overrides, once or, with -m, for each cell."""
+    """Calls `function(config, choices, overrides)` under Hydra with a command line's overrides; with -m Hydra's
+    sweeper and launcher go through the cells."""
     # Hydra prints and exits by itself unless told to raise.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    ended: list[Refused | Failed] = []
-    begun = False
+    ended: list[BaseException] = []
 
     def job(cfg) -> None:
-        # Raised below: Hydra would print a line of its own, and of several cells name the first alone.
-        nonlocal begun
-        begun = True
+        # Raised below: Hydra would print a line of its own.
         try:
-            function(cfg)
-        except (Refused, Failed) as e:
-            ended.append(e)
+            function(*taken(cfg))
         except (HydraException, OmegaConfBaseException) as e:
             ended.append(explained(e, arguments))
+        except Exception as e:
+            ended.append(e)
 
-    before, sys.argv = sys.argv, [f"denoiselab {command}", *arguments]
+    before, sys.argv = sys.argv, [f"denoiselab {command}", *redacted(arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
-    except (HydraException, OmegaConfBaseException) as e:
-        raise explained(e, arguments) from e
-    except (ValueError, TypeError) as e:
-        if begun:
-            raise
-        raise explained(e, arguments) from e
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as e:
+        raise (e if isinstance(e, Refused) else explained(e, arguments)) from e
     finally:
         sys.argv = before
-    for e in ended[:-1]:
-        print(f"{'refused' if isinstance(e, Refused) else 'failed'}: {e}", file=sys.stderr)
     if ended:
-        raise ended[-1]
+        raise ended[0]
+
+
+def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
+    """The plain configuration, group to choice, and the overrides of a cell that Hydra composed; refused where nothing
+    would read an override. Imports no torch."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from denoiselab import check
+
+    node = HydraConfig.get()
+    overrides = list(node.overrides.task)
+    raw = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    check.hydra(list(node.overrides.hydra))
+    check.read(OmegaConf.to_container(raw, resolve=False), overrides)
+    choices = {group: choice for group, choice in node.runtime.choices.items() if not group.startswith("hydra/")}
+    return OmegaConf.to_container(raw, resolve=True), choices, overrides
 
 
 def explained(e: Exception, arguments: list[str]) -> Refused:
     """A mistake that Hydra or OmegaConf found, as what, got, fix."""
-    text = re.sub(r"\s+", " ", str(e)).strip()
-    choices = groups()
+    from hydra.errors import OverrideParseException
+
+    text = redacted(re.sub(r"\s+", " ", str(e)).strip())
+    typed = " ".join(map(redacted, arguments))
     if found := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         group, choice = found.groups()
-        return Refused(
-            f"group {group} has no choice {choice!r}", f"{group}={choice}", near(choice, choices.get(group, {}))
-        )
+        return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", advice(choice, choices(group)))
     if "Ambiguous value" in text:
-        return Refused("several values with commas are a sweep", " ".join(arguments), "add -m: denoiselab train -m ...")
-    if found := re.search(r"(?:Could not override|Error merging override) '?([\w.@/-]+)", text):
-        key = found.group(1).partition("=")[0]
-        return Refused(
-            f"there is no key {key!r}" if "struct" in text or "match" in text else text, key, suggestion(key)
-        )
+        return Refused("several values with commas are a sweep", typed, "add -m: denoiselab train -m ...")
+    if isinstance(e, OverrideParseException):
+        key = e.override.lstrip("+~").partition("=")[0]
+        fix = f"give {key}=VALUE; quotes around a VALUE of several words" if key in known() else suggestion(key)
+        return Refused("what is typed is KEY=VALUE", redacted(e.override), fix)
+    if found := re.search(r"Could not (?:override|delete from config\.) '([\w.@/-]+)'", text):
+        return Refused(f"there is no key {found[1]!r}", found[1], suggestion(found[1], hydras(found[1])))
+    if found := re.search(r"Error merging override ([\w.@/+~-]+)", text):
+        cause = redacted(str(e.__cause__).partition("\n")[0])
+        return Refused(f"{found[1].lstrip('+~')} cannot have this value", cause, "denoiselab train --cfg all shows it")
+    if found := re.search(r"([\w/]+) appears more than once|force-add of config groups .*'\+\+([\w/]+)=", text):
+        group = found[1] or found[2]
+        return Refused(f"{group} has a choice already", typed, f"write {group}=CHOICE, without +")
+    if "Config group override must be a string" in text:
+        return Refused("a group takes the name of a choice", typed, "denoiselab list says which there are")
+    if found := re.search(r"target '([\w.]+)'.*unexpected keyword argument '(\w+)'.*full_key: ([\w.]+)", text):
+        key = f"{found[3]}.{found[2]}"
+        return Refused(f"{found[1]} has no argument {found[2]!r}", key, suggestion(key))
+    if found := re.search(r"An item is already at '([\w.]+)'", text):
+        return Refused(f"{found[1]} has a value already", typed, f"write {found[1]}=VALUE, without +")
     if found := re.search(r"Interpolation key '([\w.]+)' not found", text):
-        key = found.group(1)
+        key = found[1]
         return Refused(
             f"{getattr(e, 'full_key', 'a key')} reads {key}, which the chosen parts do not have", key,
             f"choose the {key.split('.')[0]} that has it: denoiselab list {key.split('.')[0]}",
         )  # fmt: skip
-    return Refused(text, " ".join(arguments), "see denoiselab train --help")
+    return Refused(text, typed, "see denoiselab train --help")
 
 
-def suggestion(key: str) -> str:
-    """The nearest keys of the default configuration and of all choices."""
-    known = {*groups()}
-    for file in CONF.rglob("*.yaml"):
-        prefix = "" if file.parent == CONF else f"{file.parent.name}."
-        if file.parent.name in ("experiment", "debug"):
-            continue
-        known |= {prefix + m for m in re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.M)}
-    known -= {k for k in known if k.endswith(("defaults", "_target_", "_partial_", "hydra"))}
-    leaf = key.split(".")[-1]
-    same = sorted(k for k in known if k.split(".")[-1] == leaf and k != key)
-    return f"did you mean {' or '.join(same[:3])}?" if same else near(key, known - {key})
+def hydras(key: str) -> Iterable[str]:
+    """The keys that Hydra's own configuration has, for one that may be meant for it."""
+    from denoiselab import check
+
+    return check.hydras() if key.startswith("hydra") else ()

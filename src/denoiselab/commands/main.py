@@ -1,11 +1,12 @@
 """`denoiselab COMMAND ...`: chooses the command, and turns a mistake into one screen and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 refused before any work, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 refused before any work, 75 stopped and resumable, 130 interrupted.
 """
 
 import importlib
 import sys
 
+from denoiselab.run.signals import INTERRUPTED
 from denoiselab.spec import Failed, Refused, near
 
 COMMANDS = {
@@ -52,5 +53,7 @@ def run(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except SystemExit as e:  # of a run that saved itself, or a sweep
+        return int(e.code or 0)
     return 0

@@ -6,13 +6,13 @@ from pathlib import Path
 from denoiselab.spec import Refused, near
 
 HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [seed=0] [batch_size=256] [weights=best]
-                  [output=FOLDER]
+                  [output=FOLDER] [plugins=PACKAGE]
 
 Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
 timing (timing.json) go to output, by default a folder below FOLDER/samples/. Sample i is the same whatever the batch
-size."""
+size. A run that was trained with plugins imports them only if they are named here (several: with commas)."""
 DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": None, "seed": 0, "batch_size": 256, "weights": "best",
-            "output": None}  # fmt: skip
+            "output": None, "plugins": ""}  # fmt: skip
 
 
 def parse(arguments: list[str], defaults: dict) -> dict:
@@ -50,7 +50,7 @@ def command(arguments: list[str]) -> None:
     from denoiselab.run import report
     from denoiselab.run.loaded import Run
 
-    run = Run(asked["run"], asked["weights"])
+    run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
     name = asked["sampler"]
     steps = {} if asked["steps"] is None else {"steps": asked["steps"]}
     sampler = run.sampler(name, **steps)

@@ -7,8 +7,9 @@ from denoiselab.commands.sample import parse
 
 HELP = """denoiselab show [GROUP=CHOICE ...] [KEY=VALUE ...]
   before training: clean, corrupted, touched and target at five severities, and one training iteration in words
-denoiselab show run=FOLDER [seed=0] [weights=best]
-  a finished run: its trajectory (strip and GIF) where it samples, and how well x is recovered from each t
+denoiselab show run=FOLDER [seed=0] [weights=best] [plugins=PACKAGE]
+  a finished run: its trajectory (strip and GIF) where it samples, and how well x is recovered from each t;
+  the plugins it was trained with are imported only if they are named here
 
 Pictures of the first go to OUTPUTS/NAME/show/, of the second to FOLDER/samples/."""
 
@@ -17,20 +18,19 @@ def command(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(HELP)
     elif any(word.startswith("run=") for word in arguments):
-        finished(parse(arguments, {"run": None, "seed": 0, "weights": "best"}))
+        finished(parse(arguments, {"run": None, "seed": 0, "weights": "best", "plugins": ""}))
     else:
         configuration.run(before, arguments, "show")
 
 
-def before(cfg) -> None:
+def before(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
     """One composed cell, not trained."""
-    from hydra.core.hydra_config import HydraConfig
     from rich.console import Console
 
     from denoiselab import build
     from denoiselab.run import identity, look
 
-    config, console = build.plain(cfg), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     identity.checked_name(config["name"])
     build.allow(config)
     data = build.load(config)
@@ -38,7 +38,7 @@ def before(cfg) -> None:
     if data.spec.kind == "tokens":
         look.corruption_text(module, data, console)
     else:
-        label = identity.slug(list(HydraConfig.get().overrides.task))
+        label = identity.slug(overrides)
         path = Path(config["outputs"]) / config["name"] / "show" / f"{label}.png"
         look.corruption_picture(module, data, path)
         console.print(f"five severities: {path}")
@@ -53,7 +53,8 @@ def finished(asked: dict) -> None:
     from denoiselab.run.loaded import Run
     from denoiselab.sampler import Generates
 
-    run, console = Run(asked["run"], asked["weights"]), Console(highlight=False, soft_wrap=True)
+    run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
+    console = Console(highlight=False, soft_wrap=True)
     folder = run.folder / "samples"
     paths = [look.recovery(run, folder)]
     if Generates in run.module.parts.agreed.facts:

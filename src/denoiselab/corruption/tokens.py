@@ -13,12 +13,22 @@ from torch import Tensor
 from denoiselab.corruption.base import Absorbing, Batch, Markov, corrupted, everywhere, reversible_facts, severity
 from denoiselab.posterior import Categorical, Kept, Known
 from denoiselab.schedule import Schedule, match
-from denoiselab.spec import Refused
+from denoiselab.spec import Refused, Spec, name
 
 
 def valid(batch: Batch) -> Tensor:
     """Where text is, (B, L) bool."""
     return batch.context.get("valid", everywhere(batch.x))
+
+
+def spoken(spec: Spec, corruption: "Pointwise", vocabulary: int) -> Spec:
+    """Refuses a vocabulary that is not the data's: what is drawn, and the mask, would be other tokens."""
+    if spec.vocabulary != vocabulary:
+        raise Refused(
+            f"{name(corruption)} draws from the vocabulary of the data, {spec.vocabulary} tokens", vocabulary,
+            "leave corruption.vocabulary out: the data says it",
+        )  # fmt: skip
+    return spec
 
 
 class Pointwise(Markov):
@@ -88,7 +98,7 @@ class TokenMask(Pointwise):
         return anywhere, torch.where(hit.sum(-1, keepdim=True) > 0, hit, anywhere)
 
     def accepts(self, spec):
-        spec = severity(spec.of(("tokens",), self), self)
+        spec = spoken(severity(spec.of(("tokens",), self), self), self, self.vocabulary)
         facts = [Absorbing, *reversible_facts(self.schedule)] if self.swapped + self.kept == 0 else []
         return spec.having(Pointwise, *facts, specials=max(spec.specials, 1))
 
@@ -138,5 +148,5 @@ class TokenUniform(Pointwise):
         return seen, seen
 
     def accepts(self, spec):
-        spec = severity(spec.of(("tokens",), self), self)
+        spec = spoken(severity(spec.of(("tokens",), self), self), self, self.vocabulary)
         return spec.having(Pointwise, *reversible_facts(self.schedule))

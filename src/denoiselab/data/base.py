@@ -5,7 +5,7 @@ A `Data` is a plan (where from, how much, in which batches); `load()` reads it a
 rest, text int64 (N, L) right-padded with `valid` (N, L) in the context, points float32 (N, D).
 
 `Batches` serves the training split for ever: which samples are in batch k, and which key each has, is a function of
-(seed, k), so there is no position to save. No worker processes: indexing one tensor outruns them.
+(seed, k), so there is no position to save. Worker processes take turns; indexing one tensor in memory outruns them.
 """
 
 import abc
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from denoiselab.corruption import Batch, Corruption
 from denoiselab.randomness import key
@@ -90,18 +91,21 @@ class Loaded:
 
 class Data(abc.ABC):
     """Where samples come from. `batch_size` is the global batch, over ranks and accumulation; `n` keeps the first n
-    training samples (None: all)."""
+    training samples (None: all); `num_workers` processes cut batches (0: training's own), which changes nothing."""
 
     batch_size: int
     n: int | None
+    num_workers: int
 
     @abc.abstractmethod
     def load(self) -> Loaded:
         """Reads everything; raises `Refused` for what a user can mend."""
 
 
-def checked(batch_size: int, n: int | None) -> None:
+def checked(batch_size: int, n: int | None, num_workers: int) -> None:
     """Refuses sizes that mean nothing; every `Data` calls it when it is made."""
+    if num_workers < 0:
+        raise Refused("data.num_workers counts processes that cut batches", num_workers, "give 0 or more")
     if batch_size < 1:
         raise Refused("data.batch_size counts samples of the global batch", batch_size, "give at least 1")
     if n is not None and n < 1:
@@ -131,10 +135,11 @@ class Batches:
     """The training split, for ever; no length. Epoch e is a permutation keyed by (seed, e); the last batch of an epoch
     may be short. A global batch is dealt in turn to `accumulate` micro-batches of `ranks` ranks each. `position` is
     asked when iteration starts: how many optimizer steps were done before. `frozen` stays in epoch 0: with one batch an
-    epoch, the same noise at every step."""
+    epoch, the same noise at every step. `num_workers` processes take turns."""
 
     def __init__(self, table: Table, batch_size: int, seed: int, position: Callable[[], int] = lambda: 0,
-                 accumulate: int = 1, rank: int = 0, ranks: int = 1, frozen: bool = False):  # fmt: skip
+                 accumulate: int = 1, rank: int = 0, ranks: int = 1, frozen: bool = False,
+                 num_workers: int = 0):  # fmt: skip
         if len(table.x) < 1:
             raise Refused("training needs samples", "an empty training split", "give more data, or raise data.n")
         smallest = len(table.x) % batch_size or min(batch_size, len(table.x))
@@ -146,15 +151,26 @@ class Batches:
             )
         self.table, self.batch_size, self.seed, self.position = table, batch_size, seed, position
         self.accumulate, self.rank, self.ranks, self.frozen = accumulate, rank, ranks, frozen
+        self.num_workers = num_workers
 
     @property
     def per_epoch(self) -> int:
         return -(-len(self.table.x) // self.batch_size)
 
     def __iter__(self) -> Iterator[Share]:
-        samples, step, epoch = torch.arange(len(self.table.x)), self.position(), -1
+        first = self.position() * self.accumulate
+        if not self.num_workers:
+            return self.cut(first)
+        # A generator of its own: a loader draws a number when it starts, which training must not notice.
+        return iter(DataLoader(Turns(self, first), batch_size=None, collate_fn=as_it_is, num_workers=self.num_workers,
+                               multiprocessing_context="fork", generator=torch.Generator()))  # fmt: skip
+
+    def cut(self, k: int, stride: int = 1) -> Iterator[Share]:
+        """This rank's shares of the micro-batches k, k + stride ..."""
+        samples, epoch = torch.arange(len(self.table.x)), -1
         keys = order = samples
         while True:
+            step, micro = divmod(k, self.accumulate)
             now, i = divmod(step, self.per_epoch)
             now = 0 if self.frozen else now
             if now != epoch:
@@ -162,14 +178,28 @@ class Batches:
                 keys = key(self.seed, 1, epoch, samples)
                 order = key(self.seed, 2, epoch, samples).argsort(stable=True)
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            for micro in range(self.accumulate):
-                place = torch.arange(self.ranks * micro + self.rank, len(chosen), self.ranks * self.accumulate)
-                yield self.share(chosen[place], keys, place, len(chosen))
-            step += 1
+            place = torch.arange(self.ranks * micro + self.rank, len(chosen), self.ranks * self.accumulate)
+            yield self.share(chosen[place], keys, place, len(chosen))
+            k += stride
 
     def share(self, rows: Tensor, keys: Tensor, place: Tensor, n: int) -> Share:
         table = self.table.take(rows)
         return Share(Batch(table.x, keys[rows], table.context), place, n)
+
+
+class Turns(IterableDataset):
+    """What a worker process of `Batches` does: worker w of W cuts the micro-batches first + w, first + w + W ..."""
+
+    def __init__(self, batches: Batches, first: int):
+        self.batches, self.first = batches, first
+
+    def __iter__(self):
+        worker = get_worker_info()
+        return self.batches.cut(self.first + worker.id, worker.num_workers)
+
+
+def as_it_is(share: Share) -> Share:
+    return share
 
 
 class Once:

@@ -27,10 +27,10 @@ class Folder(Data):
     """
 
     def __init__(self, codec: Codec, root: str | None, batch_size: int, n: int | None = None, size: int | None = None,
-                 channels: int = 3):  # fmt: skip
-        checked(batch_size, n)
+                 channels: int = 3, num_workers: int = 0):  # fmt: skip
+        checked(batch_size, n, num_workers)
         sized(channels, size)
-        self.codec, self.root, self.batch_size, self.n = codec, root, batch_size, n
+        self.codec, self.root, self.batch_size, self.n, self.num_workers = codec, root, batch_size, n, num_workers
         self.size, self.channels = size, channels
 
     def load(self):

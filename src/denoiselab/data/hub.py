@@ -34,10 +34,10 @@ class Hub(Data):
 
     def __init__(self, codec: Codec, dataset: str | None, batch_size: int, n: int | None = None,
                  subset: str | None = None, image: str = "image", label: str | None = "label",
-                 size: int | None = None, channels: int = 3):  # fmt: skip
-        checked(batch_size, n)
+                 size: int | None = None, channels: int = 3, num_workers: int = 0):  # fmt: skip
+        checked(batch_size, n, num_workers)
         sized(channels, size)
-        self.codec, self.dataset, self.batch_size, self.n = codec, dataset, batch_size, n
+        self.codec, self.dataset, self.batch_size, self.n, self.num_workers = codec, dataset, batch_size, n, num_workers
         self.subset, self.image, self.label, self.size, self.channels = subset, image, label, size, channels
 
     def load(self):

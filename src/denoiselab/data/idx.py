@@ -33,9 +33,9 @@ class IDX(Data):
     """
 
     def __init__(self, codec: Codec, root: str | None, batch_size: int, n: int | None = None, below: str | None = None,
-                 hub: str | None = None, source: str = "", validation: int = 5000):  # fmt: skip
-        checked(batch_size, n)
-        self.codec, self.root, self.batch_size, self.n = codec, root, batch_size, n
+                 hub: str | None = None, source: str = "", validation: int = 5000, num_workers: int = 0):  # fmt: skip
+        checked(batch_size, n, num_workers)
+        self.codec, self.root, self.batch_size, self.n, self.num_workers = codec, root, batch_size, n, num_workers
         self.below, self.hub, self.source, self.validation = below, hub, source, validation
 
     def load(self):

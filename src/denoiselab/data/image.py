@@ -23,9 +23,9 @@ class Digits(Data):
     """scikit-learn's handwritten digits: 1,797 gray pictures of 8 x 8 in 17 levels, 10 classes (Alpaydin and Kaynak,
     1998). Splits of 1,297, 200 and 300; embedded, so that it needs no download."""
 
-    def __init__(self, codec: Codec, batch_size: int, n: int | None = None):
-        checked(batch_size, n)
-        self.codec, self.batch_size, self.n = codec, batch_size, n
+    def __init__(self, codec: Codec, batch_size: int, n: int | None = None, num_workers: int = 0):
+        checked(batch_size, n, num_workers)
+        self.codec, self.batch_size, self.n, self.num_workers = codec, batch_size, n, num_workers
 
     def load(self):
         from sklearn.datasets import load_digits

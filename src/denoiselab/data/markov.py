@@ -115,12 +115,12 @@ class Markov(Data):
     """
 
     def __init__(self, codec: Codec, length: int, batch_size: int, n: int | None = None, train: int = 20_000,
-                 val: int = 500, test: int = 500):  # fmt: skip
-        checked(batch_size, n)
+                 val: int = 500, test: int = 500, num_workers: int = 0):  # fmt: skip
+        checked(batch_size, n, num_workers)
         spans(length, 2)
         if min(train, val, test) < 1:
             raise Refused("data.train, val and test count windows", (train, val, test), "give at least 1 of each")
-        self.codec, self.length, self.batch_size, self.n = codec, length, batch_size, n
+        self.codec, self.length, self.batch_size, self.n, self.num_workers = codec, length, batch_size, n, num_workers
         self.sizes = (train, val, test)
 
     def load(self):

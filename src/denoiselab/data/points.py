@@ -17,9 +17,9 @@ SIZES = (10_000, 1_000, 1_000)
 class Toy(Data):
     """Points of a known density, drawn once for all: 10,000 to train, 1,000 to validate, 1,000 to test."""
 
-    def __init__(self, codec: Codec, batch_size: int, n: int | None = None):
-        checked(batch_size, n)
-        self.codec, self.batch_size, self.n = codec, batch_size, n
+    def __init__(self, codec: Codec, batch_size: int, n: int | None = None, num_workers: int = 0):
+        checked(batch_size, n, num_workers)
+        self.codec, self.batch_size, self.n, self.num_workers = codec, batch_size, n, num_workers
 
     def load(self):
         tables = [Table(finite(self.draw(Keyed.of(SEED, split, torch.arange(size)), size), "points"))

@@ -32,10 +32,11 @@ class TextFile(Data):
     """
 
     def __init__(self, codec: Codec, path: str | None, length: int, batch_size: int, n: int | None = None,
-                 below: str | None = None, source: str = ""):  # fmt: skip
-        checked(batch_size, n)
+                 below: str | None = None, source: str = "", num_workers: int = 0):  # fmt: skip
+        checked(batch_size, n, num_workers)
         spans(length, 1)
-        self.codec, self.path, self.length, self.batch_size, self.n = codec, path, length, batch_size, n
+        self.codec, self.path, self.length = codec, path, length
+        self.batch_size, self.n, self.num_workers = batch_size, n, num_workers
         self.below, self.source = below, source
 
     def load(self):

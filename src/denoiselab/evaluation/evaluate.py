@@ -5,7 +5,7 @@ batch size. Every metric is asked whether it speaks about the cell; those that d
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,10 @@ from denoiselab.sampler import Generates, OneShot, Sampler
 from denoiselab.spec import Refused, Spec
 
 
+def nothing() -> None:
+    """A pulse that nobody feels."""
+
+
 def empty(spec: Spec, n: int, device: torch.device | str) -> Tensor:
     """(n, *shape) of the type that x_t has."""
     return torch.zeros(n, *spec.shape, dtype=torch.int64 if spec.kind == "tokens" else torch.float32, device=device)
@@ -28,10 +32,12 @@ def empty(spec: Spec, n: int, device: torch.device | str) -> Tensor:
 
 @torch.no_grad()
 def generate(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, spec: Spec, n: int, seed: int,
-             batch_size: int = 256, device: torch.device | str = "cpu") -> Tensor:  # fmt: skip
+             batch_size: int = 256, device: torch.device | str = "cpu",
+             pulse: Callable[[], None] = nothing) -> Tensor:  # fmt: skip
     """n new samples (n, *), on the CPU. Sample i is a function of (seed, i): the same whatever batch it fell in."""
     made = []
     for first in range(0, n, batch_size):
+        pulse()
         places = torch.arange(first, min(first + batch_size, n), device=device)
         random = Keyed.of(seed, 7, places)
         x_1 = corruption.prior(empty(spec, len(places), device)).sample(random.child("prior"))
@@ -70,21 +76,25 @@ class Evaluation:
         return [metric for metric in self.metrics if not refusal(metric, spec)]
 
     @torch.no_grad()
-    def loss(self, module: DenoisingModule, table: Table, denoiser: Denoiser | None = None) -> float:
+    def loss(self, module: DenoisingModule, table: Table, denoiser: Denoiser | None = None,
+             pulse: Callable[[], None] = nothing) -> float:  # fmt: skip
         """The training objective on a split, at fixed times and noise: of the module's denoiser or of another."""
         total = count = 0.0
         for share in Once(table, self.batch_size):
+            pulse()
             asked = module.examine(share.to(module.device), denoiser)
             total, count = total + asked.cost.double().sum(), count + asked.count.double()
         return (total / count.clamp(min=1)).item()
 
     @torch.no_grad()
-    def evidence(self, module: DenoisingModule, data: Loaded, split: str) -> tuple[Evidence, dict[str, float]]:
+    def evidence(self, module: DenoisingModule, data: Loaded, split: str,
+                 pulse: Callable[[], None] = nothing) -> tuple[Evidence, dict[str, float]]:  # fmt: skip
         """What the metrics look at, and how long samples took."""
         parts, table = module.parts, data.split(split).take(slice(self.samples))
         restorer = OneShot() if Generates in parts.agreed.facts else parts.sampler
         found: dict[str, list[Tensor]] = {"clean": [], "x_t": [], "restored": [], "touched": []}
         for share in Once(table, self.batch_size):
+            pulse()
             asked = module.examine(share.to(module.device))
             c, random = asked.corrupted, Keyed(key(self.seed, 8, share.place.to(module.device)))
             restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, **c.context)
@@ -94,23 +104,26 @@ class Evaluation:
         if Generates in parts.agreed.facts:
             began = time.perf_counter()
             samples = generate(parts.denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
-                               self.batch_size, module.device)  # fmt: skip
+                               self.batch_size, module.device, pulse)  # fmt: skip
             seconds = time.perf_counter() - began
             cost = {"samples_per_second": len(samples) / seconds, "network_calls_per_sample": parts.sampler.calls}
         tensors = {name: torch.cat(values) for name, values in found.items()}
         return Evidence(data=data, split=split, samples=samples, **tensors), cost
 
-    def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test") -> Found:
-        """All metrics on a split, the evidence they rest on, and the cost of samples."""
+    def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test",
+                 pulse: Callable[[], None] = nothing) -> Found:  # fmt: skip
+        """All metrics on a split, the evidence they rest on, and the cost of samples. `pulse` is called now and then,
+        as a sign of life."""
         training = module.training
         module.eval()
         table, left_out = self.some(data.split(split)), []
-        values = {f"{split}/loss": Value(self.loss(module, table), len(table.x), split)}
+        values = {f"{split}/loss": Value(self.loss(module, table, pulse=pulse), len(table.x), split)}
         if data.oracle and Pointwise in module.parts.agreed.facts:
-            exact = self.loss(module, table, data.oracle(module.corruption).to(module.device))
+            exact = self.loss(module, table, data.oracle(module.corruption).to(module.device), pulse)
             values[f"{split}/loss_oracle"] = Value(exact, len(table.x), split, "exact posterior")
-        evidence, sampling = self.evidence(module, data, split)
+        evidence, sampling = self.evidence(module, data, split, pulse)
         for metric in self.fitting(module.parts.agreed):
+            pulse()
             try:
                 values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}
             except Refused as e:

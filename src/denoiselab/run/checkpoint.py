@@ -14,6 +14,8 @@ OrderedDict loses torch's `_metadata`, the versions of module classes. Sharded c
 import hashlib
 import json
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,6 +29,11 @@ from denoiselab.files import replacing
 SCALARS = (type(None), str, int, float, bool)
 MAPPINGS = {"__items__": dict, "__ordered__": OrderedDict, "__counter__": Counter}
 MARKS = {kind: mark for mark, kind in MAPPINGS.items()}
+
+
+# What safetensors, torch and JSON raise for bytes that are not theirs: types, shapes and names that are none, a nesting
+# without end (RecursionError, which is a RuntimeError), texts that are no JSON (ValueError).
+UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 class Damaged(ValueError):
@@ -76,19 +83,26 @@ class Packer:
 
 
 def unpack(value, tensors: dict[str, Tensor]):
-    """The tree that a `Packer` made JSON of."""
+    """The tree that a `Packer` made JSON of; ValueError, KeyError or TypeError for what none makes."""
     if isinstance(value, list):
         return [unpack(v, tensors) for v in value]
     if not isinstance(value, dict):
         return value
-    match next(iter(value.items()), None):
-        case "__tensor__", name:
-            return tensors[name]
-        case "__tuple__", items:
-            return tuple(unpack(v, tensors) for v in items)
-        case mark, items if mark in MAPPINGS:
-            return MAPPINGS[mark]({unpack(k, tensors): unpack(v, tensors) for k, v in items})
-    return {k: unpack(v, tensors) for k, v in value.items()}
+    [mark, *more] = [key for key in value if key.startswith("__")] or [None]
+    if mark is None:
+        return {k: unpack(v, tensors) for k, v in value.items()}
+    if more or len(value) > 1:
+        raise ValueError(f"the mark {mark} is not alone")
+    items = value[mark]
+    if mark == "__tensor__":
+        return tensors[items]
+    if mark != "__tuple__" and mark not in MAPPINGS:
+        raise ValueError(f"there is no mark {mark}")
+    if not isinstance(items, list) or (mark != "__tuple__" and not all(isinstance(pair, list) for pair in items)):
+        raise TypeError(f"the mark {mark} holds a list, of pairs where it is a dictionary")
+    if mark == "__tuple__":
+        return tuple(unpack(v, tensors) for v in items)
+    return MAPPINGS[mark]({unpack(k, tensors): unpack(v, tensors) for k, v in items})
 
 
 def digest(state: str, tensors: dict[str, Tensor]) -> str:
@@ -110,17 +124,39 @@ def save(tree: dict, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> dict:
-    """Reads what `save` wrote; raises `Damaged`, or FileNotFoundError."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    """Reads what `save` wrote; raises `Damaged` for any other file, or OSError (FileNotFoundError ...)."""
+    with reading(path) as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         state = header["state"]
         if digest(state, tensors) != header["sha256"]:
             raise Damaged(f"{path} is damaged: its SHA-256 is not the one it was written with")
-    except (SafetensorError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise Damaged(f"{path} is damaged: {error}") from error
-    return unpack(json.loads(state), tensors)
+        # Whoever can write a file can write its digest: the state is still only what somebody says.
+        tree = unpack(json.loads(state), tensors)
+        if not isinstance(tree, dict):
+            raise TypeError("its state is no dictionary")
+        return tree
+
+
+def digest_of(path: str | Path) -> str:
+    """The SHA-256 that a checkpoint was written with, by which it can be named; `load` is who compares it. Raises as
+    `load` does."""
+    with reading(path) as file:
+        return file.metadata()["sha256"]
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[safe_open]:
+    """A checkpoint's file; whatever is wrong with its content is `Damaged`."""
+    if Path(path).is_dir():
+        raise Damaged(f"{path} is damaged: it is a folder")
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except Damaged:
+        raise
+    except UNREADABLE as error:
+        raise Damaged(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 class SafeIO(CheckpointIO):

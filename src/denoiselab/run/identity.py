@@ -8,14 +8,11 @@ into fit if `monitor` is a score of samples, because then they choose the best w
 Not promised: that two hashes differ only where results do. A config that spells out a default is another run.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -23,21 +20,64 @@ from denoiselab.spec import Refused
 
 # Keys as patterns of their dotted path; a pattern drops all below it.
 NEITHER = (
-    "hydra", "outputs", "name", "logger", "rerun", "plugins", "checkpoint",
+    "hydra", "outputs", "name", "logger", "rerun", "invalid", "plugins", "checkpoint", "extend", "init",
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",
     *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache")),
 )  # fmt: skip
-SCORING = ("sampler", "grid", "guidance", "evaluation")
+# Not among them: the evaluation's seed and what it holds out. Validation goes by both, and says which weights are best.
+SCORING = ("sampler", "grid", "guidance", "evaluation.metrics", "evaluation.samples")
 WITHOUT_SAMPLES = ("train/", "val/")
+ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
 LONGEST = 100  # letters of a folder's readable part
 
 
 def fit_hash(config: dict, fingerprint: str) -> str:
     """Ten hexadecimal digits of what changes the weights: of a plain, resolved config and the data's fingerprint."""
-    scoring = SCORING if config["monitor"]["name"].startswith(WITHOUT_SAMPLES) else ()
-    return digest(less(config, NEITHER + scoring), fingerprint)
+    return digest(less(config, NEITHER + scoring(config)), fingerprint)
+
+
+def scoring(config: dict) -> tuple[str, ...]:
+    """The keys of a config that say what is done with the weights, and do not change them."""
+    return SCORING if config["monitor"]["name"].startswith(WITHOUT_SAMPLES) else ()
+
+
+def about(config: dict, fingerprint: str) -> dict:
+    """What the fit hash is made of, as plain JSON: the configuration less what changes no weight, and the data's
+    `fingerprint`."""
+    return canonical(less(config, NEITHER + scoring(config))) | {"fingerprint": fingerprint}
+
+
+def difference(a: dict, b: dict) -> list[str]:
+    """A line for each key that differs, `optimizer.lr: 0.001 -> 0.002`; a dozen at most, and how many more."""
+    ours, theirs = dict(leaves(a)), dict(leaves(b))
+    lines = [f"{key}: {ours.get(key, ABSENT)} -> {theirs.get(key, ABSENT)}"
+             for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]  # fmt: skip
+    return lines[:LINES] + ([f"and {len(lines) - LINES} more"] if len(lines) > LINES else [])
+
+
+def leaves(node, path: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted path and text of every value that holds no others."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield from leaves(value, f"{path}.{key}" if path else str(key))
+    if not pairs:
+        text = repr(node)
+        yield path, text if len(text) <= WIDEST else f"{text[:WIDEST]}..."
+
+
+def refuse_other(saved: dict, fit: str, about: dict, path: str | Path) -> None:
+    """Refuses a checkpoint that is not of the run with this fit hash, with what differs where it says it."""
+    if saved.get("fit") == fit:
+        return
+    known = saved.get("about")
+    lines = difference(known, about) if isinstance(known, dict) else []
+    raise Refused(
+        f"checkpoint {path} was saved by another run: the configuration or the content of the data has changed since",
+        "\n       ".join(lines) or f"fit {saved.get('fit')!r:.40}, and not {fit}",
+        "give back what was changed, or train again",
+    )  # fmt: skip
 
 
 def score_hash(config: dict, fingerprint: str) -> str:
@@ -103,30 +143,6 @@ def forget(folder: Path) -> None:
     """Removes what a run left, to train it anew."""
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-@contextmanager
-def held(parent: Path, fit: str) -> Iterator[None]:
-    """Holds a fit against other processes; refused where one has it. The lock of a dead process is none."""
-    if int(os.environ.get("RANK", "0")):
-        yield  # the first rank holds it for all
-        return
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        file = (parent / f".{fit}.lock").open("a+", encoding="utf-8")
-    except OSError as e:
-        raise Refused(f"the run folder cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise Refused("another process works on this run", f"process {file.read() or 'unknown'}",
-                          "wait for it, or change a key that makes another run") from None  # fmt: skip
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def checked_name(name: str) -> str:

@@ -1,27 +1,131 @@
-"""A job: a cell made, with the place where it lies."""
+"""A job: a cell made. What can be refused is refused here, before anything is written."""
 
+import logging
+import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-from denoiselab.data.base import Batches, Loaded
+from denoiselab import build
+from denoiselab.data.base import Batches
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.module import DenoisingModule
+from denoiselab.run import lock, record, start
+from denoiselab.run.cell import Cell
+from denoiselab.run.checkpoint import SafeIO
 from denoiselab.run.cost import Cost
 from denoiselab.run.logger import Logger
+from denoiselab.run.progress import Progress
+from denoiselab.run.saver import Saver
+from denoiselab.run.watch import SeedEachStep, Watch
+from denoiselab.spec import Refused, near
+
+MONITORED = ("val/loss",)  # what a validation measures
+BYTES = 16  # a parameter in a checkpoint: weight, average, two moments of the optimizer
+NOTHING = Cost(0, 0, 0, 1, 0)  # of a job that is checked and not run
 
 
-class Job(NamedTuple):
-    """All that a run needs, made before anything is written."""
+class Tools(NamedTuple):
+    """What a cell is trained with."""
 
-    config: dict
-    data: Loaded
-    module: DenoisingModule
     evaluation: Evaluation
     logger: Logger
     trainer: pl.Trainer
     batches: Batches
+
+
+class Job(NamedTuple):
+    """All that a run needs."""
+
+    cell: Cell
+    module: DenoisingModule
     cost: Cost
-    folder: Path  # of the fit
-    score: str  # the hash of the fit and what is done with it
+    tools: Tools
+
+
+def made(cell: Cell) -> Job:
+    module = build.module(cell.config, cell.data.spec)
+    start.extendable(cell.config, cell.about)
+    start.initialize(cell.config, module)
+    cost = Cost.of(module, cell.data, cell.config["data"]["batch_size"])
+    room(cell, cost.parameters)
+    return Job(cell, module, cost, tools(cell, cost))
+
+
+def checked(cell: Cell) -> pl.Trainer:
+    """All but the network, which may be large: the trainer, or `Refused`."""
+    build.agree(cell.config, cell.data.spec)
+    build.optimizer(cell.config)
+    build.make(cell.config, "lr_schedule")
+    start.extendable(cell.config, cell.about)
+    return tools(cell, NOTHING).trainer
+
+
+def tools(cell: Cell, cost: Cost) -> Tools:
+    config, folder = cell.config, cell.folder
+    evaluation: Evaluation = build.make(config, "evaluation")
+    logger: Logger = build.make(config, "logger")
+    monitor, seed, batch_size = config["monitor"], int(config["seed"]), config["data"]["batch_size"]
+    if monitor["name"] not in MONITORED:
+        raise Refused("monitor.name is a metric of validation", monitor["name"], near(monitor["name"], MONITORED))
+    pulse = lock.Pulse(lock.path(folder.parent, cell.fit))
+    watch = Watch(record.Record(folder), logger, cost, every=config["trainer"]["log_every_n_steps"], pulse=pulse)
+    saver = Saver(folder, monitor["name"], monitor["mode"], fit=cell.fit, about=cell.about, **config["checkpoint"])
+    extra = [build.instantiated(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    bar = [Progress()] if config["trainer"]["enable_progress_bar"] else []
+    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *bar, saver], folder)
+    batches = Batches(
+        cell.data.train, batch_size, seed, lambda: trainer.global_step, trainer.accumulate_grad_batches,
+        trainer.global_rank, trainer.world_size, config["overfit"], config["data"]["num_workers"],
+    )  # fmt: skip
+    return Tools(evaluation, logger, trainer, batches)
+
+
+def room(cell: Cell, parameters: int) -> None:
+    """Refuses a disk that cannot hold the run's checkpoints: those that are kept, the best, and one being written."""
+    here = cell.folder
+    while not here.exists():
+        here = here.parent
+    disk, need = shutil.disk_usage(here), BYTES * parameters * (cell.config["checkpoint"]["keep"] + 2)
+    free = disk.free
+    if disk.total and free < need:
+        raise Refused(
+            f"the disk has no room for the checkpoints of {parameters:,} parameters",
+            f"{free / 1e9:.2f} GB free in {here}, {need / 1e9:.2f} GB needed",
+            "make room, give another root (outputs=FOLDER) or keep fewer (checkpoint.keep=1)",
+        )
+
+
+def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
+    node = dict(config["trainer"])
+    for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
+        if not isinstance(node[name], int) or node[name] < 1:
+            raise Refused(f"trainer.{name} is a count", node[name], "give a whole number of at least 1")
+    if (node["gradient_clip_val"] or 0) < 0:
+        got = node["gradient_clip_val"]
+        raise Refused("trainer.gradient_clip_val is the largest norm of the gradient", got, "give null, or above 0")
+    # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.base), so that nothing need be saved.
+    node |= {
+        "max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False,
+        "val_check_interval": min(node["val_check_interval"], node["max_steps"]) * node["accumulate_grad_batches"],
+        "enable_model_summary": False, "use_distributed_sampler": False, "enable_progress_bar": False,
+        "default_root_dir": str(folder),
+    }  # fmt: skip
+    # What Lightning says of its hardware and of itself is not what a person asked.
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
+    if trainer.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
+        start_it = (
+            "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or Slurm's srun"
+        )
+        raise Refused("one machine cannot start the processes of others", f"num_nodes={trainer.num_nodes}", start_it)
+    return trainer
+
+
+def lacks_ranks(trainer: pl.Trainer) -> bool:
+    """Must somebody start a process for each device? Lightning would do it from this command line, once for each cell
+    of a sweep."""
+    return trainer.world_size > 1 and "LOCAL_RANK" not in os.environ

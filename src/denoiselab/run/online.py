@@ -1,14 +1,29 @@
-"""May W&B go online? Only where a key is configured and the server answers: with a key and no network it would hang for
-minutes and then raise."""
+"""What W&B is asked before a run starts: may it go online, and what has it written before?
 
+Online only where a key is configured and the server answers: with a key and no network it would hang for minutes and
+then raise.
+
+Offline, each attempt at a run writes a segment, a folder `wandb/offline-run-TIME-ID`; `wandb sync` appends them to one
+run, in order. wandb writes in blocks of 32 KiB, so the segment of a killed process lacks its last rows (if it was
+short, all of them), ends within a record, and makes `wandb sync` stop there, before the segments that follow. So one
+without a last record is removed, and what it had is logged again from the run's own record. A process of wandb's that
+outlives the killed one by a second or two writes, at most, into files that are gone.
+"""
+
+import json
 import netrc
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 PATIENCE = 1.0  # seconds for a server to answer
+STEP = "trainer/global_step"  # the axis of all curves, as Lightning calls it
 
 
 def mode() -> str:
@@ -61,3 +76,39 @@ def answers(url: str) -> bool:
     thread.start()
     thread.join(PATIENCE)
     return connected.is_set()
+
+
+def segments(folder: Path, identity: str) -> list[Path]:
+    """What attempts at the run of that id wrote offline below `folder`, the oldest first."""
+    return sorted(folder.glob(f"wandb/offline-run-*-{identity}"))
+
+
+def written(folder: Path, identity: str) -> set[tuple[int, str]]:
+    """The steps and names that earlier attempts at this run logged. A segment that was cut short is removed."""
+    found = set()
+    for segment in segments(folder, identity):
+        rows = records(segment)
+        if any(row["type"] == "exit" for row in rows):
+            found |= logged(rows)
+        else:
+            shutil.rmtree(segment, ignore_errors=True)
+    # What an attempt online wrote beside its uploads; it is not ours to remove.
+    for attempt in folder.glob(f"wandb/run-*-{identity}"):
+        found |= logged(records(attempt))
+    return found
+
+
+def records(segment: Path) -> list[dict]:
+    """What is in a segment, as wandb's own reader prints it; nothing where it was cut before its first record."""
+    if not any(segment.glob("*.wandb")):
+        return []
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(segment)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def logged(rows: list[dict]) -> set[tuple[int, str]]:
+    """The steps and names in the history of some records."""
+    items = [row["history"]["item"] for row in rows if row["type"] == "history"]
+    # A picture or a table is a group of keys, of which one is its type.
+    return {(item[STEP], name.removesuffix("._type")) for item in items if STEP in item for name in item}

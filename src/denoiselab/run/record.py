@@ -6,17 +6,21 @@ and a column of numbers and nulls can be read by any tool. A line is on its way 
 that is killed loses at most the line being written. On resuming, `cut` drops what will be written again.
 """
 
+import functools
+import hashlib
 import json
 import math
 import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import denoiselab
 from denoiselab.files import replacing, write_json
+from denoiselab.spec import Failed
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "safetensors")
 
@@ -32,12 +36,22 @@ class Record:
         row = {"step": step, **{name: finite(value) for name, value in values.items()}}
         # Opened for each line: whoever replaces the file, as `cut` does, is never written past.
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as e:
+            raise Failed(
+                f"the record cannot be written: {e}\n  file: {self.path}\n"
+                "  fix: make room; the same command goes on from the last checkpoint"
+            ) from e
 
     def cut(self, step: int) -> None:
         """Drops the lines after `step`, a checkpoint's, and an unfinished one at the end."""
-        kept = [line for line in lines(self.path) if json.loads(line)["step"] <= step]
+        self.take_over(self.path.parent, step)
+
+    def take_over(self, other: str | Path, step: int) -> None:
+        """Begins with what another run wrote until `step`."""
+        kept = [line for line in lines(Path(other) / "metrics.jsonl") if json.loads(line)["step"] <= step]
         with replacing(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
@@ -91,14 +105,25 @@ def summarize(folder: str | Path, metrics: Mapping[str, dict], *, seconds: float
 
 
 def code() -> dict:
-    """The version of this package and, where it runs from a checkout, the commit and whether files differ from it."""
+    """The version of this package, a digest of its source and, where it runs from a checkout, the commit and whether
+    files differ from it."""
     here = Path(denoiselab.__file__).parent
     commit = git("rev-parse", "HEAD", at=here)
     return {
         "version": denoiselab.__version__,
+        "source": source(),
         "commit": commit,
         "changed": bool(git("status", "--porcelain", "--", ".", at=here)) if commit else None,
     }
+
+
+@functools.cache
+def source() -> str:
+    """Twelve hexadecimal digits of the package's own Python files: what was run, committed or not."""
+    here, digest = Path(denoiselab.__file__).parent, hashlib.sha256()
+    for file in sorted(here.rglob("*.py")):
+        digest.update(f"{file.relative_to(here)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def git(*arguments: str, at: Path) -> str | None:
@@ -125,5 +150,16 @@ def processor() -> str:
 
 
 def read_summary(folder: str | Path) -> dict:
-    """What `summary` wrote."""
+    """What `summarize` wrote."""
     return json.loads((Path(folder) / "summary.json").read_text(encoding="utf-8"))
+
+
+def results(folder: Path, score: str) -> Path | None:
+    """Where the results of a trained fit and this score lie, if they are there."""
+    if not (folder / "COMPLETED").exists():
+        return None
+    for place in (folder, folder / "scores" / score):
+        with suppress(OSError, ValueError, KeyError):  # one that cannot be read is made anew
+            if read_summary(place)["score"] == score:
+                return place
+    return None

@@ -1,30 +1,40 @@
-"""When checkpoints are saved: every so many steps the last ones, the best one, and the end.
+"""When checkpoints are saved: every so many seconds the last ones, at every validation, and the end.
 
 A checkpoint is the state at the end of an optimizer step. Where a validation is due after that step, it comes first:
 saved before it, the checkpoint would say that the step is done, and a run resumed from it would never validate there.
 Nothing is saved inside a validation, when averaged and raw weights have changed places, nor after training, when the
 raw weights are gone. Lightning calls a `Checkpoint` last, after averages and schedules have moved.
+
+The best one and the last one are two names of one file. best.ckpt is written first: a run killed before the file has
+its second name goes on from the step before, validates again, and writes the same best.ckpt once more. The other way
+round it would go on after the validation and never write it.
+
+Weights that are not finite are never saved: what is there can be resumed from.
 """
 
 import math
 import operator
 import os
+import shutil
 import signal
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+from safetensors import SafetensorError
 
+from denoiselab.files import replacing
+from denoiselab.module import CALMER
 from denoiselab.run.checkpoint import Damaged, load
-from denoiselab.spec import Refused, near
+from denoiselab.run.signals import INTERRUPTED, PREEMPTED, PREEMPTING
+from denoiselab.spec import Failed, Refused, near
 
 BETTER = {"min": operator.lt, "max": operator.gt}
-INTERRUPTED = 130  # of one that the user stopped
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-PREEMPTED = 75  # the exit code of a run that saved itself and can be resumed (EX_TEMPFAIL)
+SIGNALS = (*PREEMPTING, signal.SIGINT)
 
 
 @contextmanager
@@ -40,21 +50,29 @@ def handlers() -> Iterator[None]:
 
 
 class Saver(pl.callbacks.Checkpoint):
-    """Keeps the last `keep` checkpoints of every `every` steps in `folder`/checkpoints, named by their step, and
-    best.ckpt, where `monitor` was best; `fit`, the config's hash, goes into each. Needs num_sanity_val_steps=0."""
+    """Keeps the last `keep` checkpoints in `folder`/checkpoints, named by their step, and best.ckpt, where `monitor`
+    was best. Saves at every validation and at the end; between them when `seconds` have passed since the last save, and
+    at multiples of `every` steps (None: not for that). `fit`, the config's hash, and `about`, what it was made of as
+    plain JSON, go into each; `clock` gives seconds. Needs num_sanity_val_steps=0. Raises `Failed` where a checkpoint
+    cannot be written, or should not."""
 
-    def __init__(self, folder: str | Path, monitor: str, mode: str, every: int = 500, keep: int = 2,
-                 fit: str | None = None):  # fmt: skip
+    def __init__(self, folder: str | Path, monitor: str, mode: str, seconds: float | None = 60.0,
+                 every: int | None = None, keep: int = 2, fit: str | None = None, about: dict | None = None,
+                 clock: Callable[[], float] = time.monotonic):  # fmt: skip
         if mode not in BETTER:
             raise Refused("monitor.mode says which values are better", mode, near(mode, BETTER))
-        if every < 1 or keep < 1:
-            raise Refused(
-                "checkpoint.every counts steps, checkpoint.keep files", f"{every} and {keep}", "give at least 1 each"
-            )
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise Refused("checkpoint.seconds pass between two saves", seconds, "give more than 0, or null for never")
+        if every is not None and every < 1:
+            raise Refused("checkpoint.every counts steps", every, "give at least 1, or null for never")
+        if keep < 1:
+            raise Refused("checkpoint.keep counts files", keep, "give at least 1")
         self.folder, self.monitor, self.better = Path(folder) / "checkpoints", monitor, BETTER[mode]
-        self.every, self.keep, self.fit = every, keep, fit
+        self.seconds, self.every, self.keep, self.clock = seconds or math.inf, every or math.inf, keep, clock
+        self.fit, self.about = fit, about
         self.best: float | None = None
-        self.asked = self.due = False
+        self.asked = False
+        self.saved = 0.0  # when, by the clock
         self.code = PREEMPTED
 
     def ask(self) -> None:
@@ -70,11 +88,28 @@ class Saver(pl.callbacks.Checkpoint):
         self.best = state_dict["best"]
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
-        checkpoint["fit"] = self.fit
+        self.refuse_what_is_not_finite(pl_module, checkpoint)
+        checkpoint["fit"], checkpoint["about"] = self.fit, self.about
+
+    def refuse_what_is_not_finite(self, module: pl.LightningModule, checkpoint: dict) -> None:
+        """Looks at parameters alone, raw and averaged: a buffer may hold infinities on purpose."""
+        names = [name for name, _ in module.named_parameters()]
+        bad = {name for part in ("state_dict", "current_model_state") if part in checkpoint for name in names
+               if not checkpoint[part][name].isfinite().all()}  # fmt: skip
+        if bad:
+            raise Failed(
+                f"the weights of step {checkpoint['global_step']} are not finite, in {', '.join(sorted(bad)[:3])}; "
+                f"they are not saved, {self.what_is_there()}\n  fix: {CALMER}"
+            )
+
+    def what_is_there(self) -> str:
+        last = steps(self.folder)[-1:]
+        return f"and the run can go on from {last[0].name}" if last else "and there is no checkpoint before"
 
     # -- when
 
     def on_train_start(self, trainer, pl_module):
+        self.saved = self.clock()
         # After Lightning's own handlers, which would end a run with exit code 0.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
@@ -96,12 +131,15 @@ class Saver(pl.callbacks.Checkpoint):
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         step = trainer.global_step
-        # A signal may have reached one rank alone; all must save.
-        asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
-        self.asked = asked
-        self.due = asked or step % self.every == 0 or step == trainer.max_steps or trainer.should_stop
-        if self.due and not validates(trainer, batch_idx):
-            self.save(trainer)
+        # A signal may have reached one rank alone, and clocks differ; all must save.
+        now = trainer.strategy.reduce_boolean_decision(self.asked or self.late, all=False)
+        due = now or step % self.every == 0 or step == trainer.max_steps or trainer.should_stop
+        if due and not validates(trainer, batch_idx):
+            self.save(trainer, f"{step:09}.ckpt")
+
+    @property
+    def late(self) -> bool:
+        return self.clock() - self.saved >= self.seconds
 
     def on_validation_end(self, trainer, pl_module):
         # Not in trainer.validate(); and early stopping, which has looked by now, may have ended training.
@@ -111,20 +149,40 @@ class Saver(pl.callbacks.Checkpoint):
         if self.monitor not in known:
             raise Refused("monitor.name is a metric of validation", self.monitor, near(self.monitor, known))
         value = float(known[self.monitor])
+        names = [f"{trainer.global_step:09}.ckpt"]
         if math.isfinite(value) and (self.best is None or self.better(value, self.best)):
             self.best = value
-            trainer.save_checkpoint(self.folder / "best.ckpt")
-        if self.due or trainer.should_stop:
-            self.save(trainer)
+            names.insert(0, "best.ckpt")
+        self.save(trainer, *names)
 
-    def save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.folder / f"{trainer.global_step:09}.ckpt")
-        self.due = False
-        if trainer.is_global_zero:
-            for old in steps(self.folder)[: -self.keep]:
-                old.unlink()
-        if self.asked:
+    def save(self, trainer: pl.Trainer, name: str, *others: str) -> None:
+        """Writes a file under a name, gives it its other names, and leaves where somebody asked to."""
+        try:
+            trainer.save_checkpoint(self.folder / name)
+            if trainer.is_global_zero:
+                for other in others:
+                    link(self.folder / name, self.folder / other)
+                for old in steps(self.folder)[: -self.keep]:
+                    old.unlink()
+        except (OSError, SafetensorError) as error:  # safetensors says in its own class that a disk is full
+            raise Failed(
+                f"the checkpoint of step {trainer.global_step} cannot be written: {error}\n"
+                f"  in {self.folder}, {self.what_is_there()}\n"
+                "  fix: make room, or allow writing there; then give the same command again"
+            ) from error
+        self.saved = self.clock()
+        # Agreed anew: what was agreed at the step's end does not say who asked, a signal or a clock.
+        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             raise SystemExit(self.code)
+
+
+def link(file: Path, other: Path) -> None:
+    """A second name for a file, in the place of whatever has it; a copy where a file cannot have two."""
+    with replacing(other) as temporary:
+        try:
+            os.link(file, temporary)
+        except OSError:
+            shutil.copyfile(file, temporary)
 
 
 def validates(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -1,6 +1,5 @@
 """The end of a run: the best weights are evaluated, and what was found is written down."""
 
-import logging
 import math
 import time
 from pathlib import Path
@@ -8,34 +7,35 @@ from pathlib import Path
 import torch
 
 from denoiselab.objective import Likelihood
-from denoiselab.run import checkpoint, record, report
+from denoiselab.run import checkpoint, lock, record, report
 from denoiselab.run.job import Job
+from denoiselab.run.log import Log
 
 
-def settle(job: Job, place: Path, log: logging.Logger) -> None:
+def settle(job: Job, place: Path, log: Log) -> None:
     """Evaluates the best weights of the fit; writes summary.json and the last pictures into `place`."""
-    data, module, logger, cost = job.data, job.module, job.logger, job.cost
-    best = checkpoint.load(job.folder / "checkpoints" / "best.ckpt")
+    (config, _, _, data, _, fit, score, folder), module, cost = job.cell, job.module, job.cost
+    evaluation, logger, trainer, _ = job.tools
+    best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
     module.load_state_dict(best["state_dict"])
     # Lightning leaves it on the CPU.
-    module.to(job.trainer.strategy.root_device)
+    module.to(trainer.strategy.root_device)
     began = time.perf_counter()
-    found = job.evaluation(module, data)
-    rows, seed = record.read(job.folder), job.evaluation.seed
-    name, mode = job.config["monitor"]["name"], job.config["monitor"]["mode"]
+    found = evaluation(module, data, pulse=lock.Pulse(lock.path(folder.parent, fit)))
+    rows, seed = record.read(folder), evaluation.seed
+    name, mode = config["monitor"]["name"], config["monitor"]["mode"]
     last = rows[-1]
     validated = [row for row in rows if math.isfinite(row.get(name, math.nan))]
     best_row = (min if mode == "min" else max)(validated, key=lambda row: row[name])
-    n = len(job.evaluation.some(data.val).x)
+    n = len(evaluation.some(data.val).x)
     metrics = {name: record.score(*value, seed) for name, value in found.values.items()}
     metrics |= {k: record.score(v, n, "val", None, seed) for k, v in best_row.items() if k.startswith("val/")}
     for why in found.left_out:
-        log.warning(why)
-        print(f"left out: {why}")
+        log.say(f"left out: {why}")
     bound = data.entropy if Likelihood in module.parts.agreed.facts else None
     record.summarize(
         place, metrics, seconds=last["seconds"], samples=last["samples"], parameters=cost.parameters,
-        steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=job.score,
+        steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=score,
         multiply_adds=cost.multiply_adds, entropy=bound, sampling=found.sampling, left_out=found.left_out,
         evaluation_seconds=time.perf_counter() - began,
     )  # fmt: skip

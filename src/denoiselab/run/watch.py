@@ -2,10 +2,12 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
 
+from denoiselab.module import CALMER
 from denoiselab.randomness import key
 from denoiselab.run.cost import Cost
 from denoiselab.run.logger import Logger
@@ -28,10 +30,12 @@ class SeedEachStep(pl.Callback):
 
 class Watch(pl.Callback):
     """Every `every` steps the loss, the rate and what was spent go to the record and the logger; at each validation its
-    metrics. `seconds` counts training over all attempts."""
+    metrics, which must be finite. `seconds` counts training over all attempts. `pulse` is called at the end of every
+    batch: a sign of life, for whoever waits."""
 
-    def __init__(self, record: Record, logger: Logger, cost: Cost, every: int):
-        self.record, self.logger, self.cost, self.every = record, logger, cost, every
+    def __init__(self, record: Record, logger: Logger, cost: Cost, every: int,
+                 pulse: Callable[[], None] = lambda: None):  # fmt: skip
+        self.record, self.logger, self.cost, self.every, self.pulse = record, logger, cost, every, pulse
         self.before, self.began = 0.0, time.perf_counter()
 
     @property
@@ -48,13 +52,23 @@ class Watch(pl.Callback):
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, trainer, module, out, share, index):
+        self.pulse()
         step = trainer.global_step
         if step % self.every or (index + 1) % trainer.accumulate_grad_batches:
             return
-        loss = module.last_loss.item()
-        self.finite("train/loss", loss, step)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.write({"train/loss": loss, "lr": rate, **self.cost.at(step), "seconds": round(self.seconds, 3)}, trainer)
+        self.write(
+            {
+                "train/loss": module.last_loss.item(),
+                "lr": rate,
+                **self.cost.at(step),
+                "seconds": round(self.seconds, 3),
+            },
+            trainer,
+        )
+
+    def on_validation_batch_end(self, trainer, module, out, share, index, dataloader_idx=0):
+        self.pulse()
 
     def on_validation_end(self, trainer, module):
         values = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -65,8 +79,7 @@ class Watch(pl.Callback):
     def finite(self, name: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise Failed(
-                f"{name} is {value} at step {step}; a checkpoint, if there is one, is of a step before\n"
-                "  fix: a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
+                f"{name} is {value} at step {step}; a checkpoint, if there is one, is of a step before\n  fix: {CALMER}"
             )
 
     def write(self, values: dict, trainer) -> None:

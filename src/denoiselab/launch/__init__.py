@@ -1,0 +1,1 @@
+"""Sweeps on this machine: a grid is checked whole, then each cell is trained in a process of its own."""

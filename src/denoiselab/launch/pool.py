@@ -1,0 +1,164 @@
+"""Runs tasks, some at a time, shares cores and GPUs out among them, and ends what hangs. Imports no torch."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from typing import NamedTuple
+
+from denoiselab.launch.task import Task
+from denoiselab.run.signals import INTERRUPTED, PREEMPTED
+from denoiselab.spec import Refused
+
+LOOK = 1.0  # seconds between two looks at the progress of jobs
+HALT = 10.0  # seconds after which a rank that is stopped fails its job
+DUMP = 0.5  # seconds for a job that hangs to say where
+
+
+class Limits(NamedTuple):
+    """How many jobs at once, how many to a GPU, and how long they are waited for; in seconds."""
+
+    n_jobs: int | None
+    jobs_per_gpu: int
+    timeout: float | None
+    grace: float
+
+    def checked(self) -> "Limits":
+        if (self.n_jobs is not None and self.n_jobs < 1) or self.jobs_per_gpu < 1:
+            got = f"n_jobs={self.n_jobs} jobs_per_gpu={self.jobs_per_gpu}"
+            raise Refused("hydra.launcher.n_jobs and jobs_per_gpu count jobs", got, "give at least 1")
+        if not (self.timeout is None or self.timeout > 0) or not self.grace >= 0:
+            got = f"timeout={self.timeout} grace={self.grace}"
+            raise Refused("hydra.launcher.timeout and grace are seconds", got, "give more than 0, or timeout=null")
+        return self
+
+
+class Stopped(BaseException):
+    """The driver was asked to stop, by this signal."""
+
+    def __init__(self, number: int):
+        self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Signals become `Stopped`; a second one while jobs are being stopped changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    def stop(number: int, frame) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Pool:
+    """`tell` is called with each task that starts and that ends."""
+
+    def __init__(self, context: BaseContext, limits: Limits, gpus: list[str], tell: Callable[[Task], None]):
+        self.context, self.limits, self.tell = context, limits, tell
+        self.free = Counter(dict.fromkeys(gpus, limits.jobs_per_gpu))
+        self.running: list[Task] = []
+        self.halts: dict[int, float] = {}
+
+    def run(self, tasks: list[Task]) -> None:
+        """Until all have ended. A signal stops all of them and is raised as `Stopped`."""
+        queue = [task for task in tasks if task.state == "waiting"]
+        threads = self.threads(queue)
+        try:
+            with stoppable():
+                while queue or self.running:
+                    for task in self.startable(queue):
+                        queue.remove(task)
+                        self.running.append(task)
+                        task.start(self.context, threads, self.limits.grace)
+                        self.tell(task)
+                    wait([p.sentinel for task in self.running for p in task.alive()], timeout=LOOK)
+                    for task in list(self.running):
+                        self.look(task)
+        except Stopped:
+            for task in self.running:
+                task.ask(signal.SIGTERM)
+            for task in list(self.running):
+                self.settle(task)
+            raise
+        finally:
+            for task in self.running:
+                task.tell(signal.SIGKILL)
+
+    def threads(self, queue: list[Task]) -> int:
+        """For each process: the cores, shared out."""
+        cores = len(os.sched_getaffinity(0))
+        limit = int(os.environ.get("OMP_NUM_THREADS") or cores)
+        ranks = max((task.ranks for task in queue), default=1)
+        at_once = self.limits.n_jobs or max(sum(self.free.values()) // ranks, 1)
+        return max(min(cores // (min(at_once, max(len(queue), 1)) * ranks), limit), 1)
+
+    def startable(self, queue: list[Task]) -> Iterator[Task]:
+        """Those for which there is a place now; a fit that is being trained is waited for."""
+        for task in list(queue):
+            most = self.limits.n_jobs or (sum(self.free.values()) + len(self.running) if task.gpu else 1)
+            if len(self.running) >= most:
+                return
+            if any(task.fit == other.fit for other in self.running):
+                continue
+            if task.gpu:
+                places = [gpu for gpu, places in self.free.most_common() if places][: task.ranks]
+                if len(places) < task.ranks:
+                    continue
+                self.free.subtract(places)
+                task.slots = places
+            yield task
+
+    def look(self, task: Task) -> None:
+        """Settles a task that has ended, or must end."""
+        now = time.monotonic()
+        if not task.alive() or any(p.exitcode for p in task.processes):
+            self.settle(task)
+        elif task.processes[0].exitcode == 0:
+            # The first rank leaves last; what the others may still be doing changes nothing.
+            wait([p.sentinel for p in task.alive()], timeout=self.limits.grace)
+            self.settle(task)
+        elif self.limits.timeout and now - task.progress() > self.limits.timeout:
+            task.ask(signal.SIGUSR2)
+            time.sleep(DUMP)
+            self.settle(task, f"no progress for {self.limits.timeout:g} s")
+        elif not task.halted():
+            self.halts.pop(task.number, None)
+        elif now - self.halts.setdefault(task.number, now) > HALT:
+            self.settle(task, "a rank is stopped (SIGSTOP)")
+
+    def settle(self, task: Task, why: str = "") -> None:
+        task.end(self.limits.grace)
+        task.judge()
+        if why:
+            task.state, task.why = "failed", why
+        self.running.remove(task)
+        self.free.update(task.slots)
+        self.tell(task)
+
+
+def gpus() -> list[str]:
+    """The GPUs that jobs may use, by the names CUDA_VISIBLE_DEVICES takes; no CUDA context is made."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]

@@ -1,0 +1,64 @@
+"""What Hydra finds: `hydra/launcher=local` and `hydra/sweeper=grid`, the defaults of -m.
+
+Hydra imports this file at every start and accepts plugins from this namespace alone (no `__init__.py` here): nothing
+heavy is imported before a sweep begins.
+"""
+
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.utils import instantiate
+
+
+class Local(Launcher):
+    """Each job in a process of its own on this machine.
+
+    Args:
+        n_jobs: how many run at once; null: one a GPU slot, or one on the CPU. They share the cores.
+        jobs_per_gpu: how many jobs a GPU takes.
+        timeout: seconds without progress after which a job is stopped; null: never.
+        grace: seconds that a job has to save itself when it is asked to stop.
+    """
+
+    def __init__(self, n_jobs: int | None = None, jobs_per_gpu: int = 1, timeout: float | None = 1800.0,
+                 grace: float = 10.0):  # fmt: skip
+        from denoiselab.launch.pool import Limits
+
+        self.limits = Limits(n_jobs, jobs_per_gpu, timeout, grace)
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from denoiselab.launch import sweep
+
+        tasks = sweep.run(self.context.config_loader, self.config, job_overrides, initial_job_idx, self.limits)
+        return [returned(task) for task in tasks]
+
+
+def returned(task) -> JobReturn:
+    """A task as Hydra's sweepers read it: its value is the monitored metric."""
+    done = JobReturn(overrides=task.overrides, status=JobStatus.COMPLETED if task.ended_well else JobStatus.FAILED)
+    done.return_value = task.value if task.ended_well else RuntimeError(f"{task.state}: {task.why}")
+    return done
+
+
+class Grid(Sweeper):
+    """The product of all choices, handed to the launcher whole: it composes and checks each cell, once."""
+
+    def __init__(self, params: dict | None = None):
+        self.params = params or {}
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = instantiate(config.hydra.launcher)
+        self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments):
+        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        parsed = OverridesParser.create().parse_overrides(words)
+        [cells] = BasicSweeper.split_arguments(parsed, None)
+        return self.launcher.launch(cells, 0)
