@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from denoiselab import build
+from denoiselab import build, check
 from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import run
 from denoiselab.corruption import Batch
@@ -213,10 +213,8 @@ def test_tensorboard_trains(tmp_path):
 
 def test_the_default_and_every_overlay_is_composed_of_known_roots():
     """A key at the root is of a group, or one of the few that are read by name."""
-    roots = {"name", "outputs", "seed", "monitor", "rerun", "overfit", "plugins", "checkpoint", "extend", "init",
-             "invalid"}  # fmt: skip
     for overlay in [[], *([f"{g}={c}"] for g in OVERLAYS for c in groups()[g])]:
-        assert set(composed(*overlay)) == roots | (set(groups()) - set(OVERLAYS))
+        assert set(composed(*overlay)) == set(check.TOP) | (set(groups()) - set(OVERLAYS))
 
 
 # -- the product: the fold over all choices, shared prefixes asked once

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from denoiselab.corruption import Absorbing, Additive, Corruption, Terminal
 from denoiselab.posterior import Categorical, Dirac, Gaussian, Posterior
-from denoiselab.schedule import Schedule, match
+from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
 
 
@@ -253,8 +253,8 @@ class Karras(OfCoefficients):
     """EDM's preconditioning for data of standard deviation `std` (Karras et al., 2022, arXiv:2206.00364, table 1)."""
 
     def __init__(self, std: float = 0.5):
-        if not std > 0:
-            raise Refused("parameterization.std is a standard deviation of the data", std, "give more than 0")
+        if not 1 / LOUDEST <= std <= LOUDEST:
+            raise Refused("parameterization.std is the standard deviation of the data", std, "give one above 0, as 0.5")
         self.std = std
 
     def coefficients(self, t, alpha, sigma):

@@ -7,6 +7,7 @@ heavy is imported before a sweep begins.
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -54,6 +55,10 @@ class Grid(Sweeper):
         self.params = params or {}
 
     def setup(self, *, hydra_context, task_function, config):
+        from denoiselab import check
+
+        HydraConfig.instance().set_config(config)
+        check.hydra(list(config.hydra.overrides.hydra))
         self.launcher = instantiate(config.hydra.launcher)
         self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 

@@ -52,7 +52,7 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
         except Exception as e:
             ended.append(e)
 
-    before, sys.argv = sys.argv, [f"denoiselab {command}", *redacted(arguments)]
+    before, sys.argv = sys.argv, [f"denoiselab {command}", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as e:

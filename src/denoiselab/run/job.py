@@ -103,7 +103,7 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if not isinstance(node[name], int) or node[name] < 1:
             raise Refused(f"trainer.{name} is a count", node[name], "give a whole number of at least 1")
-    if (node["gradient_clip_val"] or 0) < 0:
+    if node["gradient_clip_val"] is not None and node["gradient_clip_val"] <= 0:
         got = node["gradient_clip_val"]
         raise Refused("trainer.gradient_clip_val is the largest norm of the gradient", got, "give null, or above 0")
     # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.base), so that nothing need be saved.
