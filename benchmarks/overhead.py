@@ -17,6 +17,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from denoiselab import build
 from denoiselab.data.base import Batches, Once
@@ -101,7 +102,7 @@ def main() -> None:
                 f"trainer.max_steps={asked.steps}",
                 "trainer.val_check_interval=1000000",
             ]
-            config = build.plain(compose("train", [*fixed, *overrides]))
+            config = OmegaConf.to_container(compose("train", [*fixed, *overrides]), resolve=True)
         data = build.load(config)
         times: dict[str, list[float]] = {"ours": [], "bare": []}
         for _ in range(asked.rounds):
