@@ -69,6 +69,7 @@ MISTAKES = {
     "unread_grid": (["train", "experiment=bert", "grid=quadratic"], ["grid"]),
     "unread_weight": (["train", "objective=bound", "times=grid", "weight=simple"], ["weight"]),
     "show_choice": (["show", "corruption=gausian"], ["gausian", "did you mean gaussian"]),
+    "show_sweep": (["show", "-m", "seed=0,1"], ["one cell", "leave out -m"]),
     "show_run": (["show", "run={here}"], ["{here}", "no run folder"]),
     "sample_run": (["sample", "run={here}/nothing"], ["{here}/nothing", "no run folder"]),
     "sample_nothing": (["sample"], ["run="]),

@@ -70,11 +70,11 @@ class Fault(pl.Callback):
 # Kind of fault to what the table says of it.
 ENDS = {
     "raises": "ValueError: boom", "exits_0": "exit 0 before the end", "exits_3": "exit 3", "segfaults": "SIGSEGV",
-    "is_killed": "SIGKILL", "hangs": "no progress for 4 s",
+    "is_killed": "SIGKILL", "hangs": "no progress for 10 s",
 }  # fmt: skip
 HEALTHY = ("none", "fine", "well", "good", "right", "calm")
 PLANTED = ["plugins=[faults]", "+callbacks.fault._target_=faults.Fault"]
-LAUNCHER = ["hydra.launcher.timeout=4", "hydra.launcher.grace=2"]
+LAUNCHER = ["hydra.launcher.timeout=10", "hydra.launcher.grace=2"]
 
 
 @pytest.fixture

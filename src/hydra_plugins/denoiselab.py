@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.utils import instantiate
 
 
 class Local(Launcher):
@@ -59,8 +59,9 @@ class Grid(Sweeper):
 
         HydraConfig.instance().set_config(config)
         check.hydra(list(config.hydra.overrides.hydra))
-        self.launcher = instantiate(config.hydra.launcher)
-        self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]

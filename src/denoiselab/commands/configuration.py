@@ -41,10 +41,10 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    ended: list[BaseException] = []
+    ended: list[Exception] = []
 
     def job(cfg) -> None:
-        # Raised below: Hydra would print a line of its own.
+        # Raised below: Hydra would print a line of its own, and of several cells in one process name the first alone.
         try:
             function(*taken(cfg))
         except (HydraException, OmegaConfBaseException) as e:
@@ -59,8 +59,10 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
         raise (e if isinstance(e, Refused) else explained(e, arguments)) from e
     finally:
         sys.argv = before
+    for e in ended[:-1]:
+        print(f"failed: {e}", file=sys.stderr)
     if ended:
-        raise ended[0]
+        raise ended[-1]
 
 
 def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from denoiselab.commands import configuration
 from denoiselab.commands.sample import parse
+from denoiselab.spec import Refused
 
 HELP = """denoiselab show [GROUP=CHOICE ...] [KEY=VALUE ...]
   before training: clean, corrupted, touched and target at five severities, and one training iteration in words
@@ -17,6 +18,8 @@ Pictures of the first go to OUTPUTS/NAME/show/, of the second to FOLDER/samples/
 def command(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(HELP)
+    elif {"-m", "--multirun"} & {*arguments}:
+        raise Refused("show looks at one cell", " ".join(arguments), "leave out -m, and give one choice of each group")
     elif any(word.startswith("run=") for word in arguments):
         finished(parse(arguments, {"run": None, "seed": 0, "weights": "best", "plugins": ""}))
     else:
