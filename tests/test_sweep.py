@@ -64,6 +64,10 @@ class Fault(pl.Callback):
     def is_stopped(self, trainer):
         os.kill(os.getpid(), signal.SIGSTOP)
 
+    def is_asked_to_leave(self, trainer):
+        if "ASKED" not in os.environ:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def tells(self, trainer):
         print("threads", torch.get_num_threads(), "group", os.getpgid(0) == os.getpid(), flush=True)
 '''
@@ -340,6 +344,20 @@ def test_a_rank_that_is_stopped_fails_its_job(faults, tmp_path, capfd):
     assert kind(made) == "none"
     assert "#0 failed: a rank is stopped" in capfd.readouterr().out
     assert not alive()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_signal_to_one_rank_saves_all(flags, faults, tmp_path, capfd, monkeypatch):
+    words = [*flags, *kinds("is_asked_to_leave"), "+callbacks.fault.rank=1", *RANKS]
+    assert train(tmp_path / "out", *words, code=75) == []
+    assert not alive()
+    assert len(losses(next((tmp_path / "out").rglob("metrics.jsonl")).parent)) == 6
+    monkeypatch.setenv("ASKED", "before")
+    [made] = train(tmp_path / "out", *words)
+    assert "resumed at step 6" in (made / "log.txt").read_text(encoding="utf-8")
+    [whole] = train(tmp_path / "whole", *words)
+    assert rows(made) == rows(whole)
 
 
 @pytest.mark.slow

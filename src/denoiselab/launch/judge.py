@@ -1,5 +1,6 @@
 """Which cells of a grid are valid, and what each of them is: asked in a process of its own, before the first job."""
 
+import functools
 import json
 
 from denoiselab import build
@@ -8,23 +9,27 @@ from denoiselab.launch.order import Verdict
 from denoiselab.run import cell, job
 from denoiselab.spec import Refused
 
+Asked = tuple[dict, dict, list[str]]  # a configuration, choices, overrides
 
-def judge(cells: list[tuple[dict, dict, list[str]]]) -> list[Verdict | Refused]:
-    """Of configurations, choices and overrides. Data that several cells share is read once."""
-    known: dict[str, Loaded | Refused] = {}
 
-    def load(config: dict) -> Loaded:
-        name = json.dumps([config["data"], config.get("codec")], sort_keys=True, default=str)
-        if name not in known:
-            try:
-                known[name] = build.load(config)
-            except Refused as e:
-                known[name] = e
-        if isinstance(known[name], Refused):
-            raise known[name]
-        return known[name]
+def judge(cells: list[Asked]) -> list[Verdict | Refused]:
+    """Of each cell. Data that several share is read once, and held while they are judged."""
+    data = [json.dumps([config["data"], config.get("codec")], sort_keys=True, default=str) for config, _, _ in cells]
+    verdicts: dict[int, Verdict | Refused] = {}
+    for name in dict.fromkeys(data):
+        numbers = [i for i in range(len(cells)) if data[i] == name]
+        verdicts |= zip(numbers, together([cells[i] for i in numbers]), strict=True)
+    return [verdicts[i] for i in range(len(cells))]
 
-    return [judged(*each, load) for each in cells]
+
+def together(cells: list[Asked]) -> list[Verdict | Refused]:
+    """Of cells with the same data."""
+
+    @functools.cache
+    def data() -> Loaded:
+        return build.load(cells[0][0])
+
+    return [judged(*each, lambda config: data()) for each in cells]
 
 
 def judged(config: dict, choices: dict, overrides: list[str], load) -> Verdict | Refused:

@@ -85,9 +85,7 @@ class Pool:
                 while queue or self.running:
                     for task in self.startable(queue):
                         queue.remove(task)
-                        self.running.append(task)
-                        task.start(self.context, threads, self.limits.grace)
-                        self.tell(task)
+                        self.begin(task, threads)
                     wait([p.sentinel for task in self.running for p in task.alive()], timeout=LOOK)
                     for task in list(self.running):
                         self.look(task)
@@ -101,9 +99,18 @@ class Pool:
             for task in self.running:
                 task.tell(signal.SIGKILL)
 
+    def begin(self, task: Task, threads: int) -> None:
+        self.running.append(task)
+        try:
+            task.start(self.context, threads, self.limits.grace)
+        except OSError as e:
+            self.settle(task, f"it cannot be started: {e}")
+        else:
+            self.tell(task)
+
     def threads(self, queue: list[Task]) -> int:
         """For each process: the cores, shared out."""
-        cores = len(os.sched_getaffinity(0))
+        cores = available()
         limit = int(os.environ.get("OMP_NUM_THREADS") or cores)
         ranks = max((task.ranks for task in queue), default=1)
         at_once = self.limits.n_jobs or max(sum(self.free.values()) // ranks, 1)
@@ -145,12 +152,21 @@ class Pool:
 
     def settle(self, task: Task, why: str = "") -> None:
         task.end(self.limits.grace)
-        task.judge()
         if why:
             task.state, task.why = "failed", why
+        else:
+            task.judge()
         self.running.remove(task)
         self.free.update(task.slots)
         self.tell(task)
+
+
+def available() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
 
 
 def gpus() -> list[str]:

@@ -43,6 +43,7 @@ class Task:
     on_screen: bool = False  # prints there, not into its log
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)  # of the processes that ended
     began: float = 0.0
     seconds: float = 0.0
     moved: float = 0.0  # when progress was seen last
@@ -79,13 +80,13 @@ class Task:
         return self.folder / (f"log.{rank}.txt" if rank else "log.txt")
 
     def start(self, context: BaseContext, threads: int, grace: float) -> None:
+        self.state, self.began, self.moved = "running", time.monotonic(), time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = {self.log(r): size(self.log(r)) for r in range(self.ranks)}
         for rank, environment in enumerate(self.environments(threads)):
             log = None if self.on_screen and rank == 0 else str(self.log(rank))
             order = Order(self.config, self.choices, self.overrides, log, environment, threads, grace)
             self.processes.append(server.process(context, order.obeyed))
-        self.state, self.began, self.moved = "running", time.monotonic(), time.monotonic()
 
     def environments(self, threads: int) -> list[dict[str, str]]:
         """The environment of each rank."""
@@ -135,6 +136,9 @@ class Task:
         self.tell(signal.SIGKILL)
         for process in self.processes:
             process.join()
+            self.codes.append(process.exitcode)
+            process.close()  # a sweep of a thousand would run out of descriptors
+        self.processes.clear()
         self.seconds = time.monotonic() - self.began
 
     # -- how it stands
@@ -153,7 +157,7 @@ class Task:
 
     def judge(self) -> None:
         """Ended: how?"""
-        codes = [p.exitcode for p in self.processes]
+        codes = self.codes
         if codes[0] == 0 and self.results:
             self.state = "completed"
         elif any(codes) and all(code in (0, PREEMPTED, -signal.SIGTERM) for code in codes):
