@@ -3,17 +3,15 @@
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 from denoiselab.launch.task import Task
-from denoiselab.run.signals import INTERRUPTED, PREEMPTED
+from denoiselab.run.signals import INTERRUPTED, PREEMPTED, handled
 from denoiselab.spec import Refused
 
 LOOK = 1.0  # seconds between two looks at the progress of jobs
@@ -46,25 +44,14 @@ class Stopped(BaseException):
         self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Signals become `Stopped`; a second one while jobs are being stopped changes nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-    def stop(number: int, frame) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def stop(number: int, frame) -> None:
+    # Until it is caught; from then on a second one ends the driver at once, and with it all jobs.
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(number)
 
 
 class Pool:
@@ -81,7 +68,7 @@ class Pool:
         queue = [task for task in tasks if task.state == "waiting"]
         threads = self.threads(queue)
         try:
-            with stoppable():
+            with handled(STOPPING, stop):
                 while queue or self.running:
                     for task in self.startable(queue):
                         queue.remove(task)

@@ -4,8 +4,8 @@ command. Imports no torch."""
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 PREEMPTED = 75  # the exit code of a run that can be resumed (EX_TEMPFAIL)
 INTERRUPTED = 130  # of one that the user stopped
@@ -18,15 +18,19 @@ def leave(number: int, frame) -> None:
 
 
 @contextmanager
-def preemptible() -> Iterator[None]:
-    """Leaves with 75 at a signal where there is nothing to save: before training, in the evaluation. The handlers of
-    before come back."""
+def handled(numbers: Iterable[int], handler: Callable) -> Iterator[None]:
+    """Signals go to `handler`, and then again where they went before. Outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, leave) for number in PREEMPTING}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
+def preemptible() -> AbstractContextManager[None]:
+    """Leaves with 75 at a signal where there is nothing to save: before training, in the evaluation."""
+    return handled(PREEMPTING, leave)
