@@ -9,9 +9,8 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from runs import STEPS, equal_runs, forked, process, rows, train, until, weights
+from runs import TINY, equal_runs, forked, process, train, until
 
 import denoiselab
 from denoiselab.commands.main import run
@@ -32,7 +31,7 @@ def quoted(path):
 def test_the_root_may_have_any_name(name, tmp_path, capsys):
     root = tmp_path / name
     words = ["data.n=40", "trainer.max_steps=2", "trainer.val_check_interval=1"]
-    tiny = [word for word in train_words() if not word.startswith("trainer.max") and "val_check" not in word]
+    tiny = [word for word in TINY if not word.startswith("trainer.max") and "val_check" not in word]
     assert run(["train", *tiny, *words, f"outputs={quoted(root)}"]) == 0
     [marker] = tmp_path.rglob("COMPLETED")
     assert marker.is_relative_to(root / "diffusion")
@@ -44,18 +43,12 @@ def test_the_root_may_have_any_name(name, tmp_path, capsys):
     assert "1 finished before, 1 completed" in capsys.readouterr().out
 
 
-def train_words():
-    from runs import TINY
-
-    return list(TINY)
-
-
 @pytest.mark.parametrize("flags", [[], ["-m"]])
 @pytest.mark.parametrize("root", ["/proc/denoiselab", "{here}/file/below"])
 def test_a_root_that_cannot_be_written_is_refused_before_training(root, flags, tmp_path, capfd):
     (tmp_path / "file").write_text("x", encoding="utf-8")
     root = root.format(here=tmp_path)
-    assert run(["train", *flags, *train_words(), f"outputs={root}"]) == 2
+    assert run(["train", *flags, *TINY, f"outputs={root}"]) == 2
     err = capfd.readouterr().err
     assert "cannot be made" in err
     assert "outputs=FOLDER" in err
@@ -127,17 +120,16 @@ def test_a_disk_that_fills_up_loses_nothing(limit, full, tmp_path):
 # -- one process a run
 
 HOLD = """
-import sys
 from pathlib import Path
 from denoiselab.run import lock
-with lock.held(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(ROOT), "0123456789"):
+with lock.held(Path(ROOT), "0123456789"):
     print("held", flush=True)
-    sys.stdin.read() if not NEVER else __import__("threading").Event().wait()
+    __import__("threading").Event().wait()
 """
 
 
 def holder(root):
-    child = process(HOLD.replace("ROOT", repr(str(root))).replace("NEVER", "True"))
+    child = process(HOLD.replace("ROOT", repr(str(root))))
     assert child.stdout.readline() == "held\n"
     return child
 
@@ -234,8 +226,7 @@ def test_the_number_of_workers_may_change_on_the_way(workers, tmp_path):
     before, after = workers
     config = configured(tmp_path)
     config["checkpoint"]["every"] = 20
-    [whole] = [forked({**config, "outputs": str(tmp_path / "whole")}, tmp_path / "log")]
-    whole.join()
+    forked({**config, "outputs": str(tmp_path / "whole")}, tmp_path / "log").join()
     cut = {**config, "data": {**config["data"], "num_workers": before}}
     child = forked(cut, tmp_path / "log")
     until(lambda: any(len(record.read(path)) >= 50 for path in (tmp_path / "out").rglob("metrics.jsonl")), child)
@@ -249,12 +240,10 @@ def test_the_number_of_workers_may_change_on_the_way(workers, tmp_path):
     )
     assert "resumed at step" in (resumed / "log.txt").read_text(encoding="utf-8")
     equal_runs(resumed, reference)
-    assert torch.is_tensor(next(iter(weights(resumed)["state_dict"].values())))
-    assert len(rows(resumed)) > STEPS
 
 
 def test_nothing_leads_out_of_the_root(tmp_path, capfd):
     for name in ("../evil", "a/b", "..", "", ".", "a\\b/..", "-x", "a b"):
-        assert run(["train", *train_words(), f"outputs={tmp_path / 'out'}", f"name={quoted(name)}"]) == 2
+        assert run(["train", *TINY, f"outputs={tmp_path / 'out'}", f"name={quoted(name)}"]) == 2
         assert "name becomes a folder" in capfd.readouterr().err
     assert not [*Path(tmp_path).iterdir()]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
-from runs import STEPS, losses, rows, same, train, weights
+from runs import STEPS, TINY, losses, rows, same, train, weights
 
 import denoiselab
 from denoiselab.commands.main import run
@@ -57,6 +57,37 @@ def test_another_schedule_of_the_rate_holds_from_the_step_on(source, root):
     for row in record.read(folder):
         if "lr" in row and row["step"] > STEPS:
             assert row["lr"] == pytest.approx(rate[row["step"]])
+
+
+def test_what_was_extended_or_initialized_can_be_extended(source, root):
+    [first] = train(root / "chain", *CONSTANT, "trainer.max_steps=16", f"extend={source}")
+    words = [f"outputs={root / 'chain'}"]
+    assert run(["train", f"extend={first}", f"trainer.max_steps={LONGER}", *words]) == 0
+    [second] = {path.parent for path in (root / "chain").rglob("COMPLETED")} - {first}
+    [long] = train(root / "chain_long", *CONSTANT, f"trainer.max_steps={LONGER}")
+    assert rows(second) == rows(long)
+    [begun] = train(root / "chain_init", *CONSTANT, f"init={source}")
+    assert run(["train", f"extend={begun}", f"trainer.max_steps={LONGER}", f"outputs={root / 'chain_init'}"]) == 0
+    [longer] = {path.parent for path in (root / "chain_init").rglob("COMPLETED")} - {begun}
+    assert rows(longer)[: len(rows(begun))] == rows(begun)
+
+
+EVIL = "import pathlib\npathlib.Path('canary').touch()\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", "3", "[1]", "[a, {b: c}]", "{a: b}", "[", "['plugins=[evil]']", "['hydra.searchpath=[file://.]']"],
+)
+def test_what_was_typed_for_a_run_is_only_data(content, source, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "theirs"
+    shutil.copytree(source, folder)
+    (folder / "overrides.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "evil.py").write_text(EVIL, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", *TINY, *CONSTANT, f"trainer.max_steps={LONGER}", f"extend={folder}"]) in (0, 2)
+    assert not (tmp_path / "canary").exists()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 REFUSED = {

@@ -158,7 +158,7 @@ def test_cells_that_differ_in_the_sampler_alone_train_once(tmp_path, capfd):
     assert train(tmp_path, "-m", "sampler=ddim,heun", "rerun=true") == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.jsonl")} != before
     [log] = tmp_path.rglob("log.txt")
-    assert log.read_text(encoding="utf-8").count("started") == 1
+    assert log.read_text(encoding="utf-8").count("started: ") == 2  # the second one anew
 
 
 def test_cells_are_named_by_what_varies():
@@ -225,10 +225,18 @@ def test_of_twelve_jobs_six_fail_alone(faults, tmp_path, capfd):
 
 
 def alive():
-    """Processes of jobs that this process started and that live still."""
-    import multiprocessing
+    """Processes of jobs that this process started and that live still: forks of its server, and what they started."""
+    from multiprocessing.forkserver import _forkserver
 
-    return [p for p in multiprocessing.active_children() if p.is_alive()]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(words[1]) == _forkserver._forkserver_pid and words[0] != "Z":
+            found.append(folder.name)
+    return found
 
 
 def test_the_jobs_share_the_cores_and_each_is_a_group(faults, tmp_path, monkeypatch):
@@ -296,6 +304,16 @@ def started(pool, tasks):
 )
 def test_gpus_are_dealt_out(gpus, limits, ranks, slots):
     assert started(pool(gpus, **limits), queue(5, ranks)) == slots
+
+
+def test_a_job_that_no_gpus_will_ever_suffice_for_fails(monkeypatch):
+    for gpus, ranks in (([], 1), (["0"], 2)):
+        told = []
+        short = Pool(None, Limits(None, 1, None, 1.0), gpus, told.append)
+        short.run(tasks := queue(2, ranks))
+        assert told == tasks
+        assert {task.state for task in tasks} == {"failed"}
+        assert f"needs {ranks} GPUs, and {len(gpus)} are known" in tasks[0].why
 
 
 def test_on_the_cpu_one_job_runs_at_a_time_unless_asked():

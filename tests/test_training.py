@@ -214,6 +214,64 @@ def test_a_run_that_was_killed_in_its_evaluation_is_not_trained_again(whole, tmp
     equal_runs(resumed, whole)
 
 
+EARLY = [
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.patience=1",
+    "optimizer.lr=1e-30",
+    "trainer.max_steps=40",
+]
+
+
+ENDINGS = {"training": (Watch, "write"), "evaluation": (scoring, "settle")}
+
+
+@pytest.mark.parametrize("where", ENDINGS)
+def test_a_run_that_ended_early_ends_there_after_a_kill_too(where, tmp_path, monkeypatch):
+    [early] = train(tmp_path / "whole", *EARLY)
+    with monkeypatch.context() as patched:
+        patched.setattr(*ENDINGS[where], killed_at(6, "train/loss") if where == "training" else raising(Killed))
+        with pytest.raises(Killed):
+            run(["train", *TINY, *EARLY, f"outputs={tmp_path / 'out'}"])
+    [resumed] = train(tmp_path / "out", *EARLY)
+    assert record.read_summary(resumed)["steps"] == record.read_summary(early)["steps"] < 40
+    equal_runs(resumed, early)
+
+
+@pytest.mark.parametrize("rerun", ["true", "stale"])
+def test_rerun_does_not_begin_again_what_was_not_finished(rerun, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "write", killed_at(9, "train/loss"))
+        with pytest.raises(Killed):
+            run(["train", *TINY, f"outputs={tmp_path}", f"rerun={rerun}"])
+    train(tmp_path, f"rerun={rerun}")
+    assert "resumed at step 8" in capsys.readouterr().out
+
+
+def test_rerun_stale_trains_what_other_code_made_and_nothing_else(tmp_path, monkeypatch, capsys):
+    [made] = train(tmp_path)
+    assert train(tmp_path, "rerun=stale") == []
+    [scored] = train(tmp_path, "rerun=stale", "sampler=heun", "sampler.steps=2")
+    assert scored.parent == made / "scores"
+    monkeypatch.setattr(record, "source", lambda: "0123456789ab")
+    capsys.readouterr()
+    assert train(tmp_path) == []
+    assert "by other code" in capsys.readouterr().out
+    assert train(tmp_path, "rerun=stale") == []
+    assert "started: " in capsys.readouterr().out
+    assert record.read_summary(made)["code"]["source"] == "0123456789ab"
+    assert not (made / "scores").exists()
+    assert (made / "log.txt").read_text(encoding="utf-8").count("started: ") == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["max_epochs=3", "limit_val_batches=0", "fast_dev_run=true", "overfit_batches=1", "logger=true"]
+)
+def test_a_knob_of_the_trainer_that_would_not_be_obeyed_is_refused(key, tmp_path, capfd):
+    train(tmp_path, f"+trainer.{key}", code=2)
+    assert "training is one run of steps" in capfd.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(Watch, "write", killed_at(10, "train/loss"))
     with pytest.raises(Killed):

@@ -24,7 +24,7 @@ class Refused(ValueError):
         self.what, self.got, self.fix = what, got, fix
 
     def __reduce__(self):
-        return type(self), (self.what, self.got, self.fix)
+        return type(self), (self.what, str(self.got), self.fix)  # what was got may not travel
 
 
 class Failed(RuntimeError):

@@ -60,7 +60,7 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
     finally:
         sys.argv = before
     for e in ended[:-1]:
-        print(f"failed: {e}", file=sys.stderr)
+        print(f"{'refused' if isinstance(e, Refused) else 'failed'}: {e}", file=sys.stderr)
     if ended:
         raise ended[-1]
 
@@ -80,6 +80,14 @@ def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
     check.read(OmegaConf.to_container(raw, resolve=False), overrides)
     choices = {group: choice for group, choice in node.runtime.choices.items() if not group.startswith("hydra/")}
     return OmegaConf.to_container(raw, resolve=True), choices, overrides
+
+
+def limits() -> dict:
+    """What the local launcher was given, for a cell that needs it without being part of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
+    node = HydraConfig.get().launcher
+    return {key: node[key] for key in ("jobs_per_gpu", "timeout", "grace") if key in node}
 
 
 def explained(e: Exception, arguments: list[str]) -> Refused:

@@ -55,5 +55,5 @@ def run(arguments: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as e:  # of a run that saved itself, or a sweep
-        return int(e.code or 0)
+        return e.code if isinstance(e.code, int) else int(e.code is not None)
     return 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from denoiselab.commands import configuration
 from denoiselab.run.signals import preemptible
+from denoiselab.spec import Refused
 
 
 def command(arguments: list[str]) -> None:
@@ -21,7 +22,7 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
         return
     from denoiselab.launch import alone
 
-    alone.run(config, choices, overrides)
+    alone.run(config, choices, overrides, configuration.limits())
 
 
 def retyped(arguments: list[str]) -> list[str]:
@@ -33,8 +34,18 @@ def retyped(arguments: list[str]) -> list[str]:
     import yaml
 
     typed = {key(word) for word in arguments}
-    before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return [*(word for word in before if key(word) not in typed), *arguments]
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError) as e:
+        raise Refused(f"{file} cannot be read", e, "type the overrides of that run, and extend=RUN") from e
+    if not (isinstance(before, list) and all(isinstance(word, str) for word in before)):
+        raise Refused(f"{file} is no list of overrides", before, "type the overrides of that run, and extend=RUN")
+    return [*(word for word in before if not closed(key(word)) and key(word) not in typed), *arguments]
+
+
+def closed(name: str) -> bool:
+    """Keys that are not taken from a folder: it may be somebody else's, and must not choose what code is run."""
+    return name in ("plugins", "outputs", "rerun", "init", "extend") or name.startswith("hydra")
 
 
 def key(word: str) -> str:

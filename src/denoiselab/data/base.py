@@ -10,6 +10,7 @@ rest, text int64 (N, L) right-padded with `valid` (N, L) in the context, points 
 
 import abc
 import hashlib
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -163,7 +164,8 @@ class Batches:
             return self.cut(first)
         # A generator of its own: a loader draws a number when it starts, which training must not notice.
         return iter(DataLoader(Turns(self, first), batch_size=None, collate_fn=as_it_is, num_workers=self.num_workers,
-                               multiprocessing_context="fork", generator=torch.Generator()))  # fmt: skip
+                               multiprocessing_context="fork", generator=torch.Generator(),
+                               worker_init_fn=deaf))  # fmt: skip
 
     def cut(self, k: int, stride: int = 1) -> Iterator[Share]:
         """This rank's shares of the micro-batches k, k + stride ..."""
@@ -200,6 +202,12 @@ class Turns(IterableDataset):
 
 def as_it_is(share: Share) -> Share:
     return share
+
+
+def deaf(worker: int) -> None:
+    """A signal to the whole group is for training, which still needs its workers to save; they end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Once:

@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 
@@ -33,6 +34,7 @@ def surround(order: Order) -> None:
         redirect(order.log)
     os.environ.clear()
     os.environ.update(order.environment)
+    tempfile.tempdir = None  # the server's
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # the driver asks a job that hangs where it is
     torch.set_num_threads(order.threads)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -65,6 +66,11 @@ class Pool:
 
     def run(self, tasks: list[Task]) -> None:
         """Until all have ended. A signal stops all of them and is raised as `Stopped`."""
+        with tempfile.TemporaryDirectory(prefix="denoiselab-", ignore_cleanup_errors=True) as temporary:
+            self.run_in(temporary, tasks)
+
+    def run_in(self, temporary: str, tasks: list[Task]) -> None:
+        """What the jobs write into their temporary folder goes at the end: they have no time to tidy up."""
         queue = [task for task in tasks if task.state == "waiting"]
         threads = self.threads(queue)
         try:
@@ -72,13 +78,15 @@ class Pool:
                 while queue or self.running:
                     for task in self.startable(queue):
                         queue.remove(task)
-                        self.begin(task, threads)
+                        self.begin(task, threads, temporary)
+                    if queue and not self.running:
+                        self.give_up(queue)
                     wait([p.sentinel for task in self.running for p in task.alive()], timeout=LOOK)
                     for task in list(self.running):
                         self.look(task)
-        except Stopped:
+        except BaseException:
             for task in self.running:
-                task.ask(signal.SIGTERM)
+                task.leave()
             for task in list(self.running):
                 self.settle(task)
             raise
@@ -86,10 +94,17 @@ class Pool:
             for task in self.running:
                 task.tell(signal.SIGKILL)
 
-    def begin(self, task: Task, threads: int) -> None:
+    def give_up(self, queue: list[Task]) -> None:
+        """No place will ever be free for what is left."""
+        for task in queue:
+            task.state, task.why = "failed", f"it needs {task.ranks} GPUs, and {len(self.free)} are known"
+            self.tell(task)
+        queue.clear()
+
+    def begin(self, task: Task, threads: int, temporary: str) -> None:
         self.running.append(task)
         try:
-            task.start(self.context, threads, self.limits.grace)
+            task.start(self.context, threads, self.limits.grace, temporary)
         except OSError as e:
             self.settle(task, f"it cannot be started: {e}")
         else:
@@ -98,7 +113,8 @@ class Pool:
     def threads(self, queue: list[Task]) -> int:
         """For each process: the cores, shared out."""
         cores = available()
-        limit = int(os.environ.get("OMP_NUM_THREADS") or cores)
+        said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        limit = int(said) if said.isdigit() else cores
         ranks = max((task.ranks for task in queue), default=1)
         at_once = self.limits.n_jobs or max(sum(self.free.values()) // ranks, 1)
         return max(min(cores // (min(at_once, max(len(queue), 1)) * ranks), limit), 1)

@@ -7,6 +7,7 @@ The server has no thread, no tensor operation and no CUDA context: none of these
 import multiprocessing as mp
 import multiprocessing.forkserver
 import sys
+import traceback
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -54,4 +55,5 @@ def answer(send, function: Callable, arguments: tuple) -> None:
     try:
         send.send((None, function(*arguments)))
     except Exception as e:
+        e.add_note(traceback.format_exc())
         send.send((e, None))

@@ -29,11 +29,16 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
     ended well."""
     limits = limits.checked()
     context = server.started()
-    tasks = composed(loader, config, cells, first)
-    judged(context, tasks)
-    refuse(tasks, skip=config.invalid == "skip")
-    prepare(tasks)
-    return trained(context, tasks, limits)
+    try:
+        tasks = composed(loader, config, cells, first)
+        judged(context, tasks)
+        refuse(tasks, skip=config.invalid == "skip")
+        prepare(tasks)
+        return trained(context, tasks, limits)
+    except (ValueError, TypeError) as e:
+        if isinstance(e, Refused):
+            raise
+        raise RuntimeError(f"the sweep itself failed: {e}") from e  # no mistake of what was typed
 
 
 def prepare(tasks: list[Task]) -> None:

@@ -1,9 +1,11 @@
 """A cell of a grid on its way through the driver: waiting, running in one process a rank, ended. Imports no torch."""
 
 import os
+import re
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -43,6 +45,7 @@ class Task:
     on_screen: bool = False  # prints there, not into its log
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
+    asked: bool = False  # to leave
     codes: list[int] = field(default_factory=list)  # of the processes that ended
     began: float = 0.0
     seconds: float = 0.0
@@ -79,12 +82,15 @@ class Task:
     def log(self, rank: int = 0) -> Path:
         return self.folder / (f"log.{rank}.txt" if rank else "log.txt")
 
-    def start(self, context: BaseContext, threads: int, grace: float) -> None:
+    def start(self, context: BaseContext, threads: int, grace: float, temporary: str) -> None:
         self.state, self.began, self.moved = "running", time.monotonic(), time.monotonic()
+        # Another command may have made it since the cells were checked, under another readable name.
+        self.folder = next(iter(sorted(self.folder.parent.glob(f"*-{self.fit}"))), self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = {self.log(r): size(self.log(r)) for r in range(self.ranks)}
         for rank, environment in enumerate(self.environments(threads)):
             log = None if self.on_screen and rank == 0 else str(self.log(rank))
+            environment["TMPDIR"] = temporary
             order = Order(self.config, self.choices, self.overrides, log, environment, threads, grace)
             self.processes.append(server.process(context, order.obeyed))
 
@@ -117,28 +123,34 @@ class Task:
             try:
                 os.killpg(process.pid, number)
             except (ProcessLookupError, PermissionError):  # it is gone, or not yet the head of a group
-                if process.exitcode is None:
-                    os.kill(process.pid, number)
+                self.ask(number)
 
     def ask(self, number: int) -> None:
         """A signal to the processes alone: what they started is theirs to end."""
         for process in self.alive():
-            os.kill(process.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+    def leave(self) -> None:
+        """Asks the processes to save themselves and leave, once: a second signal would end them at once."""
+        if not self.asked:
+            self.asked = True
+            self.ask(signal.SIGTERM)
+            self.ask(signal.SIGCONT)
 
     def end(self, grace: float) -> None:
         """Asks what is left to save itself; after `grace` seconds nothing is left."""
         if self.alive():
-            self.ask(signal.SIGTERM)
-            self.ask(signal.SIGCONT)
+            self.leave()
             until = time.monotonic() + grace
             while self.alive() and time.monotonic() < until:
                 wait([p.sentinel for p in self.alive()], timeout=max(0, until - time.monotonic()))
         self.tell(signal.SIGKILL)
-        for process in self.processes:
+        while self.processes:
+            process = self.processes[0]
             process.join()
             self.codes.append(process.exitcode)
-            process.close()  # a sweep of a thousand would run out of descriptors
-        self.processes.clear()
+            self.processes.pop(0).close()  # a sweep of a thousand would run out of descriptors
         self.seconds = time.monotonic() - self.began
 
     # -- how it stands
@@ -158,7 +170,9 @@ class Task:
     def judge(self) -> None:
         """Ended: how?"""
         codes = self.codes
-        if codes[0] == 0 and self.results:
+        if not codes:  # stopped before it began
+            self.state = "waiting"
+        elif codes[0] == 0 and self.results:
             self.state = "completed"
         elif any(codes) and all(code in (0, PREEMPTED, -signal.SIGTERM) for code in codes):
             self.state, self.why = "preempted", "the same command goes on"
@@ -182,7 +196,7 @@ def ended(code: int | None, said: str) -> str:
     if code == 0:
         return "exit 0 before the end"
     if code is not None and code < 0:
-        return signal.Signals(-code).name
+        return signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
     return said if code in (1, 2) and said else f"exit {code}"
 
 
@@ -194,9 +208,9 @@ def last_words(log: Path, start: int) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    told = [line for line in lines if line.startswith(("refused: ", "failed: "))]
+    told = [found for line in lines if (found := re.match(r"(?:[\d-]{10} [\d:]{8} )?((?:refused|failed): .*)", line))]
     if told:
-        return told[-1]
+        return told[-1][1]
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

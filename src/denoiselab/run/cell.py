@@ -33,12 +33,15 @@ class Cell(NamedTuple):
         trained = (self.folder / "COMPLETED").exists()
         return self.folder / "scores" / self.score if trained else self.folder
 
+    @property
+    def outdated(self) -> bool:
+        """Is it trained, and to be trained anew?"""
+        rerun, trained = self.config["rerun"], (self.folder / "COMPLETED").exists()
+        return trained and (rerun is True or (rerun == "stale" and stale(self.folder)))
+
     def results(self) -> Path | None:
         """Where the results lie, if they are there and may stand."""
-        if self.config["rerun"] is True:
-            return None
-        place = record.results(self.folder, self.score)
-        return None if place and self.config["rerun"] == "stale" and stale(place) else place
+        return None if self.outdated else record.results(self.folder, self.score)
 
     def located(self) -> "Cell":
         """This cell as it is found now: another process may have made its folder since, under another readable name."""
@@ -63,4 +66,7 @@ def folder(config: dict, overrides: list[str], fit: str) -> Path:
 
 def stale(place: Path) -> bool:
     """Were these results made by other code than this?"""
-    return record.read_summary(place)["code"].get("source") != record.source()
+    try:
+        return record.read_summary(place)["code"].get("source") != record.source()
+    except (OSError, ValueError, LookupError, AttributeError):  # what cannot be read is made anew
+        return True

@@ -140,9 +140,13 @@ def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str
 
 
 def forget(folder: Path) -> None:
-    """Removes what a run left, to train it anew."""
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    """Removes what a run left, to train it anew, but for its logs: a job prints into one. What says that it is trained
+    goes first, so that a kill in between leaves a run that is to be trained."""
+    for first in (folder / "COMPLETED", folder / "checkpoints", *folder.glob("*")):
+        if first.is_dir() and not first.is_symlink():
+            shutil.rmtree(first)
+        elif not first.match("log*.txt"):
+            first.unlink(missing_ok=True)
 
 
 def checked_name(name: str) -> str:

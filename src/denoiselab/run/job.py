@@ -24,6 +24,13 @@ from denoiselab.spec import Refused, near
 
 MONITORED = ("val/loss",)  # what a validation measures
 BYTES = 16  # a parameter in a checkpoint: weight, average, two moments of the optimizer
+# What Lightning's trainer takes, and what would be overwritten, or end a run by something else than its steps.
+CLOSED = (
+    "min_epochs", "max_epochs", "min_steps", "max_time", "limit_train_batches", "limit_val_batches",
+    "limit_test_batches", "limit_predict_batches", "overfit_batches", "fast_dev_run", "check_val_every_n_epoch",
+    "num_sanity_val_steps", "reload_dataloaders_every_n_epochs", "logger", "callbacks", "plugins", "barebones",
+    "enable_checkpointing", "enable_model_summary", "use_distributed_sampler", "default_root_dir",
+)  # fmt: skip
 NOTHING = Cost(0, 0, 0, 1, 0)  # of a job that is checked and not run
 
 
@@ -100,6 +107,11 @@ def room(cell: Cell, parameters: int) -> None:
 
 def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
     node = dict(config["trainer"])
+    for name in CLOSED:
+        if name in node:
+            got = f"trainer.{name}={node[name]}"
+            fix = "say how long by trainer.max_steps, how often by val_check_interval, how much by data.n"
+            raise Refused(f"trainer.{name} has no meaning here: training is one run of steps", got, fix)
     for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if not isinstance(node[name], int) or node[name] < 1:
             raise Refused(f"trainer.{name} is a count", node[name], "give a whole number of at least 1")

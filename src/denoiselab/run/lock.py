@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -35,7 +35,8 @@ class Pulse:
         now = time.monotonic()
         if now - self.last > BEAT:
             self.last = now
-            os.utime(self.file)
+            with suppress(OSError):  # a sign of life is no reason to die
+                os.utime(self.file)
 
 
 @contextmanager
@@ -51,7 +52,11 @@ def held(parent: Path, fit: str, wait: bool = False) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()} {socket.gethostname()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            # Closing alone leaves it to the processes that this one forked.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def take(file: TextIO, wait: bool) -> None:

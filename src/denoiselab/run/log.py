@@ -8,6 +8,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from denoiselab.spec import Failed, Refused
+
 
 class Log:
     """Appends to `path`. A disk that is full loses lines and stops nothing."""
@@ -28,7 +30,11 @@ class Log:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is not None and not issubclass(kind, SystemExit) and not self.on_screen():
+        if kind is None or issubclass(kind, SystemExit) or self.on_screen():
+            return
+        if issubclass(kind, Failed | Refused):
+            self.write(f"{'failed' if issubclass(kind, Failed) else 'refused'}: {error}")
+        else:
             self.write("".join(traceback.format_exception(error)).rstrip())
 
     def on_screen(self) -> bool:

@@ -34,6 +34,7 @@ from denoiselab.run.signals import INTERRUPTED, PREEMPTED, PREEMPTING
 from denoiselab.spec import Failed, Refused, near
 
 BETTER = {"min": operator.lt, "max": operator.gt}
+SAME = 1.0  # seconds in which a signal that comes again is one: a cluster may send it to the driver and to its jobs
 SIGNALS = (*PREEMPTING, signal.SIGINT)
 
 
@@ -71,7 +72,9 @@ class Saver(pl.callbacks.Checkpoint):
         self.seconds, self.every, self.keep, self.clock = seconds or math.inf, every or math.inf, keep, clock
         self.fit, self.about = fit, about
         self.best: float | None = None
+        self.ended = False  # by early stopping: not by the number of steps
         self.asked = False
+        self.since = -math.inf  # when it was asked, by the clock
         self.saved = 0.0  # when, by the clock
         self.code = PREEMPTED
 
@@ -82,10 +85,10 @@ class Saver(pl.callbacks.Checkpoint):
     # -- state
 
     def state_dict(self):
-        return {"best": self.best}
+        return {"best": self.best, "ended": self.ended}
 
     def load_state_dict(self, state_dict):
-        self.best = state_dict["best"]
+        self.best, self.ended = state_dict["best"], state_dict["ended"]
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         self.refuse_what_is_not_finite(pl_module, checkpoint)
@@ -110,6 +113,7 @@ class Saver(pl.callbacks.Checkpoint):
 
     def on_train_start(self, trainer, pl_module):
         self.saved = self.clock()
+        trainer.should_stop = trainer.should_stop or self.ended
         # After Lightning's own handlers, which would end a run with exit code 0.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
@@ -117,8 +121,9 @@ class Saver(pl.callbacks.Checkpoint):
 
     def on_signal(self, number, frame):
         self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
-        if self.asked:
+        if self.asked and self.clock() - self.since > SAME:
             os._exit(self.code)
+        self.since = self.clock()
         self.ask()
 
     def setup(self, trainer, pl_module, stage):
@@ -157,6 +162,7 @@ class Saver(pl.callbacks.Checkpoint):
 
     def save(self, trainer: pl.Trainer, name: str, *others: str) -> None:
         """Writes a file under a name, gives it its other names, and leaves where somebody asked to."""
+        self.ended = trainer.should_stop
         try:
             trainer.save_checkpoint(self.folder / name)
             if trainer.is_global_zero:

@@ -91,7 +91,7 @@ def extendable(config: dict, about: dict) -> None:
         raise Refused("the checkpoint does not say what it was trained on", config["extend"], "give another run")
     differing = [line for line in identity.difference(saved["about"], about)
                  if not line.startswith((*FREE, "fingerprint"))]  # fmt: skip
-    if saved["about"]["fingerprint"] != about["fingerprint"].partition("+extend:")[0]:
+    if saved["about"]["fingerprint"].partition("+")[0] != about["fingerprint"].partition("+")[0]:
         differing.append("the content of the data")
     if differing:
         raise Refused("extend= trains the same cell on, only longer", "\n       ".join(differing),
@@ -107,13 +107,16 @@ def extend(config: dict, folder: Path, fit: str, about: dict, rate: Rate) -> Non
     source, saved = found
     best = checkpoint.load(source / "checkpoints" / "best.ckpt")
     step = saved["global_step"]
+    record.Record(folder).take_over(source, step)
     for state, name in ((best, "best"), (saved, f"{step:09}")):  # the one that is resumed from comes last
         checkpoint.save(moved(state, rate) | {"fit": fit, "about": about}, folder / "checkpoints" / f"{name}.ckpt")
-    record.Record(folder).take_over(source, step)
 
 
 def moved(saved: dict, rate: Rate) -> dict:
-    """A checkpoint under another rate: the schedule's own numbers are this run's."""
+    """A checkpoint under another rate: the schedule's own numbers are this run's. Nor was it ended early."""
+    for state in saved["callbacks"].values():
+        if "ended" in state:
+            state["ended"] = False
     for scheduler, optimizer in zip(saved["lr_schedulers"], saved["optimizer_states"], strict=True):
         scheduler["lr_lambdas"] = [None] * len(scheduler["lr_lambdas"])
         for i, group in enumerate(optimizer["param_groups"]):

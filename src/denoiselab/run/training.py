@@ -17,10 +17,11 @@ import torch
 import yaml
 
 from denoiselab.data.base import Once
+from denoiselab.files import replacing
 from denoiselab.run import cell, checkpoint, identity, lock, record, report, scoring, start
 from denoiselab.run.job import Job, made
 from denoiselab.run.log import Log
-from denoiselab.run.saver import handlers, last_good
+from denoiselab.run.saver import Saver, handlers, last_good, steps
 from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import INTERRUPTED, PREEMPTED, preemptible
 from denoiselab.spec import Failed, Refused
@@ -64,7 +65,7 @@ def lead(job: Job, wait: bool) -> None:
             print(f"finished before{by_whom(known)}: {known} (rerun=true trains anew)")
             report.show(known)
             return
-        if here.config["rerun"]:
+        if here.outdated:
             identity.forget(here.folder)
         place, trained = here.place, here.place != here.folder
         prepare(place)
@@ -116,7 +117,8 @@ def absolute(config: dict) -> dict:
 def describe(folder: Path, here: cell.Cell) -> None:
     for name, value in {"config": absolute(here.config), "overrides": here.overrides}.items():
         text = yaml.safe_dump(redacted(value), sort_keys=False, allow_unicode=True)
-        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        with replacing(folder / f"{name}.yaml") as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def resumed(job: Job, log: Log) -> Resume:
@@ -128,6 +130,9 @@ def resumed(job: Job, log: Log) -> Resume:
         start.extend(here.config, here.folder, here.fit, here.about, job.module.rate)
         path = found(here, log)
     resume = Resume(str(path) if path else None)
+    for newer in steps(here.folder / "checkpoints"):
+        if int(newer.stem) > at(resume):  # damaged; it must not be counted among those that are kept
+            newer.unlink()
     record.Record(here.folder).cut(at(resume))
     log.say(f"{f'resumed at step {at(resume)}' if path else 'started'}: {here.folder}")
     return resume
@@ -175,3 +180,6 @@ def fit(job: Job, resume: Resume) -> None:
             if resume.checkpoint is None or trainer.train_dataloader is not None or isinstance(e, Failed):
                 raise
             raise Failed(f"training cannot go on from {resume.checkpoint}: {type(e).__name__}: {e}") from e
+        for saver in trainer.checkpoint_callbacks:
+            if isinstance(saver, Saver) and saver.asked:  # after the last save
+                raise SystemExit(saver.code)
