@@ -298,7 +298,7 @@ def test_the_last_two_and_the_best_are_kept(whole):
     step = min(module.validated, key=module.validated.get)
     assert best["global_step"] == step
     [state] = [state for name, state in best["callbacks"].items() if "Saver" in name]
-    assert state == {"best": module.validated[step]}
+    assert state == {"best": module.validated[step], "ended": False}
 
 
 def killed():

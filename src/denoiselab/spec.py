@@ -24,7 +24,8 @@ class Refused(ValueError):
         self.what, self.got, self.fix = what, got, fix
 
     def __reduce__(self):
-        return type(self), (self.what, str(self.got), self.fix)  # what was got may not travel
+        got = self.got if isinstance(self.got, str | float | int | None) else str(self.got)  # others may not travel
+        return type(self), (self.what, got, self.fix)
 
 
 class Failed(RuntimeError):

@@ -32,7 +32,7 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
     try:
         tasks = composed(loader, config, cells, first)
         judged(context, tasks)
-        refuse(tasks, skip=config.invalid == "skip")
+        refuse(tasks, skip=config["invalid"] == "skip")
         prepare(tasks)
         return trained(context, tasks, limits)
     except (ValueError, TypeError) as e:

@@ -36,8 +36,8 @@ class Cell(NamedTuple):
     @property
     def outdated(self) -> bool:
         """Is it trained, and to be trained anew?"""
-        rerun, trained = self.config["rerun"], (self.folder / "COMPLETED").exists()
-        return trained and (rerun is True or (rerun == "stale" and stale(self.folder)))
+        config, trained = self.config, (self.folder / "COMPLETED").exists()
+        return trained and (config["rerun"] is True or (config["rerun"] == "stale" and stale(self.folder)))
 
     def results(self) -> Path | None:
         """Where the results lie, if they are there and may stand."""

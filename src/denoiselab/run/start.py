@@ -26,7 +26,7 @@ FREE = ("trainer.max_steps", "trainer.val_check_interval", "lr_schedule.", "call
 
 def pinned(config: dict) -> dict:
     """The configuration with RUN as RUN#DIGEST."""
-    if all(config.get(kind) for kind in KINDS):
+    if config["init"] and config["extend"]:
         raise Refused("a run starts from one other", "init and extend", "give one of the two")
     try:
         found = {kind: f"{source.resolve()}#{checkpoint.digest_of(file)}"
