@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from runs import TINY, losses, marks, process, rows, train
 
+from denoiselab.commands.main import run
 from denoiselab.launch.pool import Limits, Pool
 from denoiselab.launch.sweep import named
 from denoiselab.launch.task import Task, ended
@@ -47,6 +48,9 @@ class Fault(pl.Callback):
         raise ValueError("boom")
 
     def exits_0(self, trainer):
+        os._exit(0)
+
+    def leaves_with_0(self, trainer):
         sys.exit(0)
 
     def exits_3(self, trainer):
@@ -183,6 +187,16 @@ def test_the_table_is_sorted_by_the_monitored_metric(tmp_path, capfd):
     best = [record.read_summary(place)["metrics"]["val/loss"]["value"] for place in made]
     assert printed == [pytest.approx(value, rel=1e-3) for value in sorted(best)]
     assert len(printed) == 3
+
+
+def test_who_leaves_with_0_before_the_end_has_failed(faults, tmp_path, capfd):
+    assert train(tmp_path / "out", *kinds("leaves_with_0"), code=1) == []
+    assert "something left with exit code 0 at step 6" in capfd.readouterr().err
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere(tmp_path):
+    assert run(["train", *TINY, "-m", "seed=0,1", f"outputs={tmp_path}"]) == 0
+    assert len(marks(tmp_path)) == 2
 
 
 LIGHT = """

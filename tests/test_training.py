@@ -6,6 +6,7 @@ import math
 import shutil
 import socket
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -284,6 +285,45 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole, tmp_pat
     with pytest.warns(UserWarning, match="000000009.ckpt is damaged"):
         [resumed] = train(tmp_path, *RICH)
     equal_runs(resumed, whole)
+
+
+def damaged(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [damaged, Path.unlink])
+def test_a_lost_best_checkpoint_is_named_and_made_again(harm, whole, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "write", killed_at(10, "train/loss"))
+        with pytest.raises(Killed):
+            run(["train", *TINY, *RICH, f"outputs={tmp_path}"])
+    [best] = tmp_path.rglob("best.ckpt")
+    if harm is damaged:  # a file of its own, not the one the run goes on from
+        content = best.read_bytes()
+        best.unlink()
+        best.write_bytes(content)
+    harm(best)
+    [resumed] = train(tmp_path, *RICH)
+    assert "the best checkpoint is lost" in capsys.readouterr().out
+    equal_runs(resumed, whole)
+    harm(resumed / "checkpoints" / "best.ckpt")
+    assert run(["train", *TINY, *RICH, f"outputs={tmp_path}", "sampler.steps=2"]) == 1
+    assert "rerun=true trains it anew" in capsys.readouterr().err
+
+
+def test_a_record_that_was_changed_is_named(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "write", killed_at(10, "train/loss"))
+        with pytest.raises(Killed):
+            run(["train", *TINY, *RICH, f"outputs={tmp_path}"])
+    [file] = tmp_path.rglob("metrics.jsonl")
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join([*lines[:2], "garbage\n", *lines[7:]]), encoding="utf-8")
+    with pytest.warns(UserWarning, match="line 3, is damaged"):
+        train(tmp_path, *RICH)
+    assert "the record has no validation at step 4" in capsys.readouterr().out
 
 
 def raising(error):

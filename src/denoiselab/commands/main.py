@@ -4,9 +4,10 @@ Exit codes: 0 done, 1 failed, 2 refused before any work, 75 stopped and resumabl
 """
 
 import importlib
+import signal
 import sys
 
-from denoiselab.run.signals import INTERRUPTED
+from denoiselab.run.signals import INTERRUPTED, PREEMPTING
 from denoiselab.spec import Failed, Refused, near
 
 COMMANDS = {
@@ -32,7 +33,10 @@ denoiselab COMMAND --help says more."""
 
 
 def main() -> None:
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in PREEMPTING:  # the outcome is decided: a signal while Python shuts down must not change it
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

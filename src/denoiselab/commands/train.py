@@ -9,7 +9,10 @@ from denoiselab.spec import Refused
 
 def command(arguments: list[str]) -> None:
     with preemptible():
-        configuration.run(train, retyped(arguments), "train")
+        flags = [word for word in arguments if word in ("-m", "--multirun")]
+        words = [word for word in arguments if word not in flags]
+        # Hydra takes overrides in one row only.
+        configuration.run(train, [*flags, *retyped(words)], "train")
 
 
 def train(config: dict, choices: dict[str, str], overrides: list[str]) -> None:

@@ -106,22 +106,23 @@ def named(cells: Sequence[Sequence[str]]) -> list[str]:
 def judged(context, tasks: list[Task]) -> None:
     """Asks which of the composed cells are valid, and what is done already."""
     asked = [task for task in tasks if task.refusal is None]
-    seen: dict[str, Task] = {}
-    folders: dict[str, Path] = {}
+    seen: dict[tuple[Path, str], Task] = {}
+    folders: dict[tuple[Path, str], Path] = {}
     for task, verdict in zip(asked, server.asked(context, verdicts, [t.order for t in asked]), strict=True):
         if isinstance(verdict, Refused):
             task.refusal = verdict
             continue
         task.take(verdict)
-        if task.score in seen:
-            task.state, task.twin = "same as", seen[task.score]
+        parent = task.folder.parent
+        if (parent, task.score) in seen:
+            task.state, task.twin = "same as", seen[parent, task.score]
         elif verdict.finished:
             task.state, task.why = "finished before", "by other code" if verdict.stale else ""
-        elif task.fit in folders:
+        elif (parent, task.fit) in folders:
             # Cells that differ in the sampler alone: the second must not train anew what the first has trained.
             task.config = {**task.config, "rerun": False}
-        seen.setdefault(task.score, task)
-        task.folder = folders.setdefault(task.fit, task.folder)
+        seen.setdefault((parent, task.score), task)
+        task.folder = folders.setdefault((parent, task.fit), task.folder)
 
 
 def verdicts(cells: list) -> list:

@@ -152,7 +152,7 @@ def forget(folder: Path) -> None:
 def checked_name(name: str) -> str:
     """The name of an experiment as it becomes a folder; refuses what would lead out of the root or need quotes."""
     text = "" if name is None else str(name)
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", text) or ".." in text:
+    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{LONGEST}}}", text) or ".." in text:
         raise Refused(
             "name becomes a folder under outputs: letters, digits, `.`, `_` and `-`, the first of them no `.` or `-`",
             repr(name), "give a plain word, such as name=first_try",

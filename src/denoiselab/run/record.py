@@ -13,7 +13,8 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -51,7 +52,7 @@ class Record:
 
     def take_over(self, other: str | Path, step: int) -> None:
         """Begins with what another run wrote until `step`."""
-        kept = [line for line in lines(Path(other) / "metrics.jsonl") if json.loads(line)["step"] <= step]
+        kept = [line for line, row in parsed(Path(other) / "metrics.jsonl") if row["step"] <= step]
         with replacing(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
@@ -59,8 +60,20 @@ class Record:
 def read(path: str | Path) -> list[dict]:
     """The lines of a `metrics.jsonl`, or of the one in a run's folder; an unfinished last line is left out."""
     path = Path(path)
-    rows = (json.loads(line) for line in lines(path / "metrics.jsonl" if path.is_dir() else path))
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+    found = parsed(path / "metrics.jsonl" if path.is_dir() else path)
+    return [{name: math.nan if value is None else value for name, value in row.items()} for _, row in found]
+
+
+def parsed(path: Path) -> Iterator[tuple[str, dict]]:
+    """Lines and what they say; a warning names one that is no row."""
+    for number, line in enumerate(lines(path), 1):
+        try:
+            row = json.loads(line)
+            row["step"] + 0
+        except (ValueError, TypeError, LookupError):
+            warnings.warn(f"{path}, line {number}, is damaged: it is left out", stacklevel=3)
+        else:
+            yield line, row
 
 
 def lines(path: Path) -> list[str]:
@@ -159,7 +172,7 @@ def results(folder: Path, score: str) -> Path | None:
     if not (folder / "COMPLETED").exists():
         return None
     for place in (folder, folder / "scores" / score):
-        with suppress(OSError, ValueError, KeyError):  # one that cannot be read is made anew
+        with suppress(OSError, ValueError, LookupError, TypeError):  # one that cannot be read is made anew
             if read_summary(place)["score"] == score:
                 return place
     return None

@@ -88,7 +88,7 @@ class Saver(pl.callbacks.Checkpoint):
         return {"best": self.best, "ended": self.ended}
 
     def load_state_dict(self, state_dict):
-        self.best, self.ended = state_dict["best"], state_dict["ended"]
+        self.best, self.ended = state_dict["best"], state_dict.get("ended", False)
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         self.refuse_what_is_not_finite(pl_module, checkpoint)
@@ -123,6 +123,8 @@ class Saver(pl.callbacks.Checkpoint):
         self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
         if self.asked and self.clock() - self.since > SAME:
             os._exit(self.code)
+        if not self.asked:
+            print("saving at the end of this step, then leaving; asked once more, leaving at once", flush=True)
         self.since = self.clock()
         self.ask()
 

@@ -10,13 +10,17 @@ from denoiselab.objective import Likelihood
 from denoiselab.run import checkpoint, lock, record, report
 from denoiselab.run.job import Job
 from denoiselab.run.log import Log
+from denoiselab.spec import Failed
 
 
 def settle(job: Job, place: Path, log: Log) -> None:
     """Evaluates the best weights of the fit; writes summary.json and the last pictures into `place`."""
     (config, _, _, data, _, fit, score, folder), module, cost = job.cell, job.module, job.cost
     evaluation, logger, trainer, _ = job.tools
-    best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
+    try:
+        best = checkpoint.load(folder / "checkpoints" / "best.ckpt")
+    except (OSError, checkpoint.Damaged) as e:
+        raise Failed(f"the best checkpoint of this run cannot be read: {e}\n  fix: rerun=true trains it anew") from e
     module.load_state_dict(best["state_dict"])
     # Lightning leaves it on the CPU.
     module.to(trainer.strategy.root_device)

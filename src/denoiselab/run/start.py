@@ -9,6 +9,7 @@ differ from RUN's configuration. With a rate that is a function of the step alon
 one that was that long from the beginning.
 """
 
+import re
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from denoiselab.run import checkpoint, identity, record
 from denoiselab.run.saver import last_good, steps
 from denoiselab.spec import Refused
 
+PINNED = re.compile(r"#[0-9a-f]{64}$")
 KINDS = ("init", "extend")
 # What of another run's configuration an extended one may change.
 FREE = ("trainer.max_steps", "trainer.val_check_interval", "lr_schedule.", "callbacks.early_stopping")
@@ -40,7 +42,7 @@ def sources(config: dict) -> dict[str, tuple[Path, Path]]:
     """Kind to run folder and checkpoint file, of those not pinned yet."""
     found = {}
     for kind in KINDS:
-        if (run := config.get(kind)) and "#" not in run:
+        if (run := config.get(kind)) is not None and not PINNED.search(run):
             folder = Path(run).expanduser()
             if not (folder / "config.yaml").is_file():
                 raise Refused(f"{kind}= takes a run folder, which has a config.yaml", run, "the folder train printed")
@@ -79,7 +81,9 @@ def initialize(config: dict, module: torch.nn.Module) -> None:
         try:
             module.load_state_dict(found[1]["state_dict"])
         except (LookupError, TypeError, AttributeError, RuntimeError) as e:
-            raise Refused("init= needs a run of the same network", e, "give the same architecture as RUN's") from e
+            _, *found = str(e).splitlines() or [""]
+            got = f"{(found or [e])[0]!s:.150}".strip() + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            raise Refused("init= needs a run of the same network", got, "give the same architecture as RUN's") from e
 
 
 def extendable(config: dict, about: dict) -> None:

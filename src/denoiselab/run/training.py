@@ -134,6 +134,8 @@ def resumed(job: Job, log: Log) -> Resume:
         if int(newer.stem) > at(resume):  # damaged; it must not be counted among those that are kept
             newer.unlink()
     record.Record(here.folder).cut(at(resume))
+    if missing := lacking(here, at(resume)):
+        log.say(f"warning: the record has no validation at step {missing}: its file was changed")
     log.say(f"{f'resumed at step {at(resume)}' if path else 'started'}: {here.folder}")
     return resume
 
@@ -146,9 +148,29 @@ def found(here: cell.Cell, log: Log) -> Path | None:
     for warning in damaged:
         log.write(f"warning: {warning.message}")
         warnings.warn(warning.message, stacklevel=2)
-    if path is not None:
-        identity.refuse_other(checkpoint.load(path), here.fit, here.about, path)
+    if path is None:
+        return None
+    identity.refuse_other(checkpoint.load(path), here.fit, here.about, path)
+    try:
+        if any(here.folder.glob("metrics.jsonl")) and validated(here.folder, int(path.stem)):
+            checkpoint.load(here.folder / "checkpoints" / "best.ckpt")
+    except (OSError, checkpoint.Damaged) as e:
+        # The best weights cannot be had from the last ones, but training is a function of its configuration.
+        log.say(f"warning: the best checkpoint is lost, so training begins again: {e}")
+        return None
     return path
+
+
+def validated(folder: Path, step: int) -> bool:
+    """Was there a validation, and so a best checkpoint, until `step`?"""
+    return any("val/loss" in row and row["step"] <= step for row in record.read(folder))
+
+
+def lacking(here: cell.Cell, step: int) -> int | None:
+    """The first step until `step` whose validation is not in the record."""
+    every = min(here.config["trainer"]["val_check_interval"], here.config["trainer"]["max_steps"])
+    known = {row["step"] for row in record.read(here.folder) if "val/loss" in row}
+    return next((due for due in range(every, step + 1, every) if due not in known), None)
 
 
 def at(resume: Resume) -> int:
@@ -165,6 +187,8 @@ def trained_to_the_end(job: Job, resume: Resume, log: Log) -> None:
     except SystemExit as e:
         if e.code in (INTERRUPTED, PREEMPTED):
             log.say(f"stopped at step {job.tools.trainer.global_step}: the same command goes on from what is saved")
+        elif not e.code:
+            raise Failed(f"something left with exit code 0 at step {job.tools.trainer.global_step}, not the end") from e
         raise
 
 
