@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from denoiselab.files import replacing
 from denoiselab.module import CALMER
 from denoiselab.run.checkpoint import Damaged, load
-from denoiselab.run.signals import INTERRUPTED, PREEMPTED, PREEMPTING
+from denoiselab.run.signals import INTERRUPTED, PREEMPTED, PREEMPTING, tell
 from denoiselab.spec import Failed, Refused, near
 
 BETTER = {"min": operator.lt, "max": operator.gt}
@@ -124,7 +124,7 @@ class Saver(pl.callbacks.Checkpoint):
         if self.asked and self.clock() - self.since > SAME:
             os._exit(self.code)
         if not self.asked:
-            print("saving at the end of this step, then leaving; asked once more, leaving at once", flush=True)
+            tell("saving at the end of this step, then leaving; asked once more, leaving at once")
         self.since = self.clock()
         self.ask()
 

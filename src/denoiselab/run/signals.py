@@ -1,19 +1,25 @@
 """Signals and exit codes. SIGTERM, SIGUSR1 and Ctrl-C ask a run to save and leave; what is saved is resumed by the same
 command. Imports no torch."""
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 PREEMPTED = 75  # the exit code of a run that can be resumed (EX_TEMPFAIL)
 INTERRUPTED = 130  # of one that the user stopped
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
 
+def tell(words: str) -> None:
+    """A line to standard error, from a handler of signals: `print` may be what it interrupted."""
+    with suppress(OSError):
+        os.write(2, f"{words}\n".encode())
+
+
 def leave(number: int, frame) -> None:
-    print("stopped: the same command goes on from what is saved", file=sys.stderr)
+    tell("stopped: the same command goes on from what is saved")
     raise SystemExit(PREEMPTED)
 
 
