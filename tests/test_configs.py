@@ -14,10 +14,11 @@ from denoiselab import build, check
 from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import run
 from denoiselab.files import CONF
+from denoiselab.names import OVERLAYS
 from denoiselab.run.record import read_summary
 
 CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
-OVERLAYS = ("experiment", "debug")  # whole configurations over others, not classes
+
 each_choice = pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}-{c}" for g, c in CHOICES])
 # What reads a key that another choice has.
 ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
