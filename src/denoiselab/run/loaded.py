@@ -19,7 +19,7 @@ import yaml
 from denoiselab import build, check
 from denoiselab.data.base import Loaded
 from denoiselab.denoiser import Denoiser
-from denoiselab.evaluation.evaluate import Evaluation, conditions, generate
+from denoiselab.evaluation.evaluate import Evaluation, Found, conditions, generate
 from denoiselab.files import CONF
 from denoiselab.guidance import Guidance
 from denoiselab.module import DenoisingModule
@@ -131,6 +131,16 @@ class Run:
         wanted = conditions(self.data.test, self.spec, n) | asked
         return generate(self.guided(guidance), self.corruption, sampler, self.spec, n, seed, batch_size,
                         self.module.device, pulse, wanted)  # fmt: skip
+
+    def evaluated(self, sampler: Sampler, guidance: Guidance, evaluation: Evaluation, split: str = "test",
+                  pulse: Callable[[], None] = nothing) -> Found:  # fmt: skip
+        """What an evaluation finds of this run under another sampler and guidance."""
+        own = self.module.parts
+        self.module.parts = own._replace(sampler=sampler, guidance=guidance)
+        try:
+            return evaluation(self.module, self.data, split, pulse)
+        finally:
+            self.module.parts = own
 
 
 def described(folder: Path, plugins: Sequence[str] = ()) -> dict:
