@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from denoiselab.architecture import base
+from denoiselab.architecture.adapters import DiffusersUNet
+from denoiselab.architecture.dit import DiT
 from denoiselab.architecture.mlp import MLP
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.architecture.unet import UNet
@@ -33,7 +35,17 @@ PLANS = {
         lambda time=True: UNet(8, (1, 1, 2), 2, (), time=time),
         {k: IMAGES[k] for k in ("gray", "odd", "wide")},
     ),
+    "unet_all_skips": (
+        lambda time=True: UNet(8, (1, 1, 2), 2, (1, 4), 2, True, time),
+        {k: IMAGES[k] for k in ("gray", "odd")},
+    ),
     "transformer": (lambda time=True: Transformer(16, 2, 2, time), TEXTS),
+    "dit": (lambda time=True: DiT(16, 2, 2, 1, 2, time), IMAGES),
+    "dit_patches": (lambda time=True: DiT(16, 2, 2, 4, time=time), {"gray": IMAGES["gray"]}),
+    "diffusers_unet": (
+        lambda time=True: DiffusersUNet((8, 16), 1, (2,), 4, time=time),
+        {"gray": IMAGES["gray"], "learned": Spec("image", (3, 2, 6), given=(6, 2, 6))},
+    ),
 }
 CELLS = [(plan, name) for plan, (_, specs) in PLANS.items() for name in specs]
 cells = pytest.mark.parametrize("plan, name", CELLS, ids=["-".join(c) for c in CELLS])
