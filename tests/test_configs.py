@@ -25,7 +25,8 @@ ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"}}
+CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"},
+               "denoiselab.architecture.adapters.Convolutions": {"shape", "given"}}  # fmt: skip
 
 
 def composed(*overrides):
@@ -117,8 +118,9 @@ TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_ever
         "evaluation.metrics=[]", "data.batch_size=8", "logger=none", "trainer.enable_progress_bar=false"]  # fmt: skip
 SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
-    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]"],
+    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
+    "dit": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]
 POINTS = ["architecture=mlp", *SMALL["mlp"], "sampler.steps=2"]
