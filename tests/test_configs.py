@@ -38,7 +38,7 @@ ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"}}
+CALLED_WITH = {f"denoiselab.grid.{grid}": {"schedule", "steps"} for grid in groups()["grid"]}
 
 
 def composed(*overrides):
@@ -71,8 +71,18 @@ def nodes(node):
             yield from nodes(value)
 
 
+def loaded(group, choice):
+    """A choice, with what its defaults list takes from others."""
+    node = OmegaConf.load(CONF / group / f"{choice}.yaml")
+    for entry in node.pop("defaults", []) if group not in OVERLAYS else ():
+        for word, inner in entry.items() if OmegaConf.is_dict(entry) else ():
+            other, _, path = word.lstrip("/").partition("@")
+            node[path] = loaded(other, inner)
+    return node
+
+
 def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    return OmegaConf.to_container(loaded(group, choice))
 
 
 # -- each choice
@@ -238,8 +248,8 @@ UNREAD = ""  # the choice of a group that the objective does not read
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "times": "grid", **choices, group: choice}
-    config = OmegaConf.create({g: OmegaConf.load(CONF / g / f"{c}.yaml") for g, c in needed.items()})
+    needed = {"grid": "even", "schedule": "cosine", "times": "grid", **choices, group: choice}
+    config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})
     return build.make(config, group, SPECS[kind])
