@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from denoiselab import build
 from denoiselab.commands.configuration import groups
 from denoiselab.files import CONF
+from denoiselab.names import OVERLAYS
 from denoiselab.spec import Refused, Spec
 
 SPECS = {
@@ -35,15 +36,25 @@ TINY_PARTS = {
 UNREAD = ""  # the choice of a group that the objective does not read
 
 
+def loaded(group, choice):
+    """A choice, with what its defaults list takes from others."""
+    node = OmegaConf.load(CONF / group / f"{choice}.yaml")
+    for entry in node.pop("defaults", []) if group not in OVERLAYS else ():
+        for word, inner in entry.items() if OmegaConf.is_dict(entry) else ():
+            other, _, path = word.lstrip("/").partition("@")
+            node[path] = loaded(other, inner)
+    return node
+
+
 def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    return OmegaConf.to_container(loaded(group, choice))
 
 
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "times": "grid", "conditioning": "none", **choices, group: choice}
-    config = OmegaConf.create({g: OmegaConf.load(CONF / g / f"{c}.yaml") for g, c in needed.items()})
+    needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", **choices, group: choice}
+    config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})
     return build.make(config, group, SPECS[kind])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from product import content
 from torch import nn
 
 from denoiselab import build, check
@@ -25,8 +26,8 @@ ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"},
-               "denoiselab.architecture.adapters.Convolutions": {"shape", "given"}}  # fmt: skip
+CALLED_WITH = {f"denoiselab.grid.{grid}": {"schedule", "steps"} for grid in groups()["grid"]}
+CALLED_WITH["denoiselab.architecture.adapters.Convolutions"] = {"shape", "given"}
 
 
 def composed(*overrides):
@@ -57,10 +58,6 @@ def nodes(node):
     elif isinstance(node, list):
         for value in node:
             yield from nodes(value)
-
-
-def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
 
 
 # -- each choice
