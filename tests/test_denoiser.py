@@ -135,7 +135,7 @@ def test_mixing_is_float32_whatever_the_network_runs_in(plan, truth, head):
     exact = build(plan, Cosine(), lambda y, n: said.float(), head)(x_t, t)
     assert belief.mean.dtype == torch.float32
     assert torch.equal(belief.mean, exact.mean)
-    text = Tokens(Says(lambda y, n: torch.zeros(*y.shape, VOCABULARY, dtype=torch.bfloat16)), Logits())
+    text = Tokens(Says(lambda y, n: torch.zeros(*y.shape, VOCABULARY, dtype=torch.bfloat16)), Linear(), Logits())
     assert text(torch.zeros(2, 9, dtype=torch.int64), torch.ones(())).logits.dtype == torch.float32
 
 
@@ -202,7 +202,7 @@ def test_substitution_keeps_what_is_shown_and_believes_in_no_mask():
 def test_substitution_gives_no_gradient_where_nothing_is_hidden():
     x, hidden, x_t, logits = text_of()
     logits.requires_grad_()
-    subs = Substituted(Tokens(Says(lambda y, n: logits), Logits()), VOCABULARY)
+    subs = Substituted(Tokens(Says(lambda y, n: logits), Linear(), Logits()), VOCABULARY)
     belief = subs(x_t, torch.ones(()))
     (belief.log_prob(x).sum() + belief.mean.square().sum()).backward()
     assert logits.grad.isfinite().all()

@@ -31,6 +31,7 @@ class Schedule(nn.Module, abc.ABC):
     t_max: float = 1.0
     terminal: bool = False  # is alpha_1 = 0: is nothing left of x at the end?
     reaches_prior: bool = True  # does t = 1 look like the prior, so that sampling may start there?
+    steps: int | None = None  # how many discrete steps it is a table of; None: continuous
 
     @abc.abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -50,6 +51,10 @@ class Schedule(nn.Module, abc.ABC):
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha^2 / sigma^2), kept finite where alpha or sigma is 0: differences are never inf - inf."""
         return 2 * (self.alpha(t).clamp(min=1e-30).log() - self.sigma(t).clamp(min=1e-30).log())
+
+    def fresh(self, t: Tensor, s: Tensor) -> Tensor:
+        """The share of sigma_t^2 that was added between s and t."""
+        return -torch.expm1(self.log_snr(t) - self.log_snr(s))
 
     def time(self, log_snr: Tensor) -> Tensor:
         """The inverse of `log_snr`, by bisection: sixty halvings, no branch on data."""

@@ -43,6 +43,7 @@ class Spec(NamedTuple):
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
+    ends: tuple[float, float] | None = None  # the least and the greatest value that data takes, if there are
     context: frozenset[str] = frozenset()
     facts: frozenset[type] = frozenset()
 
