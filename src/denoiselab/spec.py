@@ -45,6 +45,7 @@ class Spec(NamedTuple):
     target: tuple[int, ...] = ()  # of what is asked; () means shape
     ends: tuple[float, float] | None = None  # the least and the greatest value that data takes, if there are
     context: frozenset[str] = frozenset()
+    asks: frozenset[str] = frozenset()  # names of the context that tell the network what to make
     facts: frozenset[type] = frozenset()
 
     def having(self, *facts: type, context: Iterable[str] = (), **fields) -> "Spec":

@@ -29,6 +29,9 @@ class GaussianNoise(Markov):
         one = torch.ones((), dtype=like.dtype, device=like.device)
         return Gaussian(torch.zeros_like(like), self.schedule.sigma(one) ** 2)
 
+    def own(self, like, random):
+        return {}
+
     def transition(self, t, s, noise=1.0):
         (a_t, s_t), (a_s, s_s) = self.schedule(t), self.schedule(s)
         small = noise**2 * self.schedule.fresh(t, s) * s_s**2
