@@ -10,11 +10,11 @@ from torch.testing import assert_close
 
 from denoiselab.corruption import GaussianNoise
 from denoiselab.denoiser import Epsilon, Point, Velocity
+from denoiselab.grid import even, quadratic
 from denoiselab.oracle import Points
 from denoiselab.posterior import Dirac, Gaussian
 from denoiselab.sampler import DDIM, Euler, Heun, Loop
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
-from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)

@@ -38,8 +38,13 @@ COLLECTIONS = ("callbacks", "edits")  # groups that are dictionaries of nodes; o
 REPEATED = ("trainer", "data", "times", "schedule")  # groups that others repeat, or numbers of them
 PARTIAL = ("grid", "optimizer")  # groups whose choices are functions
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
-# Ranges, their upper ends outside, of numbers that a library's constructor takes as they come.
-RANGES = {"torch.optim.SGD.momentum": (0, 1), "pytorch_lightning.callbacks.EarlyStopping.patience": (0, LARGEST)}
+# Ranges, their upper ends outside, of numbers that a library's constructor takes as they come, and of functions, which
+# are not called before there is a network.
+RANGES = {
+    "torch.optim.SGD.momentum": (0, 1), "pytorch_lightning.callbacks.EarlyStopping.patience": (0, LARGEST),
+    "denoiselab.grid.karras.rho": (1, 1000), "denoiselab.grid.karras.low": (1e-6, 1),
+    "denoiselab.grid.karras.high": (1, 1e6),
+}  # fmt: skip
 HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 
 

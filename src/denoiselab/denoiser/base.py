@@ -36,8 +36,8 @@ class Spread:
     """A fact: the belief has a width that learns."""
 
 
-def is_first(t: Tensor, steps: int) -> Tensor:
-    """Does the move from t in a chain of `steps` end at 0?"""
+def is_last(t: Tensor, steps: int) -> Tensor:
+    """Is the move from t, in a chain of `steps`, the one to 0?"""
     return t < 1.5 / steps
 
 

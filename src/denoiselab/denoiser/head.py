@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Generative
-from denoiselab.denoiser.base import At, Spread, is_first
+from denoiselab.denoiser.base import At, Spread, is_last
 from denoiselab.posterior import Categorical, Dirac, Gaussian, Posterior
 from denoiselab.schedule import Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
@@ -62,7 +62,7 @@ class LearnedLog(Head):
     s = t - 1 / steps has variance exp(v log beta + (1 - v) log beta~), beta that of q(x_t | x_s), beta~ that of
     q(x_s | x_t, x); v = (out + 1) / 2, of the second half of the network's channels, is not bounded.
 
-    At the first step, where beta~ is 0, that of the second step is taken. As a belief about x the variance is
+    Of the move to 0, where beta~ is 0, that of the move before is taken. As a belief about x the variance is
     sigma_s^2 ((beta / beta~)^v - 1) / (alpha_s^2 f), f the share of sigma_t^2 added since s: small at v = 0, large at
     v = 1, and below small, with no meaning as a belief, where v < 0. A sampler of other steps interpolates between its
     own small and large.
@@ -79,17 +79,17 @@ class LearnedLog(Head):
 
     def __call__(self, out, mean, at):
         center, width = out.chunk(2, 1)
-        scale, ratio, first = (match(a.to(out.dtype), out) for a in self.plan(at.t.double(), at.schedule))
-        return Gaussian(mean(center), scale * (torch.expm1((width + 1) / 2 * ratio) + first))
+        scale, ratio, last = (match(a.to(out.dtype), out) for a in self.plan(at.t.double(), at.schedule))
+        return Gaussian(mean(center), scale * (torch.expm1((width + 1) / 2 * ratio) + last))
 
     def plan(self, t: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor, Tensor]:
-        """scale, log(beta / beta~) and whether it is the first step, of the shape of t, float64."""
-        first = is_first(t, self.steps)
-        # At the first step, of the second: from 2 t to t.
-        later, s = torch.where(first, (2 * t).clamp(max=1), t), torch.where(first, t, t - 1 / self.steps)
+        """scale, log(beta / beta~) and whether it is the move to 0, of the shape of t, float64."""
+        last = is_last(t, self.steps)
+        # To 0, as the move before: from 2 t to t.
+        later, s = torch.where(last, (2 * t).clamp(max=1), t), torch.where(last, t, t - 1 / self.steps)
         share, alpha, sigma = schedule.fresh(later, s), schedule.alpha(s), schedule.sigma(s)
-        scale = torch.where(first, share * sigma**2, sigma**2 / (alpha**2 * share))
-        return scale, torch.where(first, -share.log(), 2 * (schedule.sigma(later) / sigma).log()), first.double()
+        scale = torch.where(last, share * sigma**2, sigma**2 / (alpha**2 * share))
+        return scale, torch.where(last, -share.log(), 2 * (schedule.sigma(later) / sigma).log()), last.double()
 
 
 def doubled(spec: Spec) -> Spec:

@@ -2,7 +2,7 @@
 
 import torch
 
-from denoiselab.denoiser.base import Denoiser, is_first
+from denoiselab.denoiser.base import Denoiser, is_last
 from denoiselab.posterior import Categorical, Gaussian
 from denoiselab.schedule import Schedule, match
 
@@ -23,8 +23,8 @@ class Substituted(Denoiser):
 
 
 class Clipped(Denoiser):
-    """A belief about numbers whose variance at the first of `steps` steps is at least that of q(x_s | x_t, x) at the
-    second: DDPM's published small variance has a likelihood, and none of a width of 0 has (Ho et al., 2020,
+    """A belief about numbers whose variance, in the last of `steps` moves, is at least that of q(x_s | x_t, x) in the
+    move before: DDPM's small variance as it was published, with which rounded data has a likelihood (Ho et al., 2020,
     arXiv:2006.11239; Nichol and Dhariwal, 2021, arXiv:2102.09672)."""
 
     def __init__(self, inner: Denoiser, schedule: Schedule, steps: int):
@@ -35,6 +35,6 @@ class Clipped(Denoiser):
         belief = self.inner(x_t, t, seen=seen, previous=previous, **context)
         now = t.double()
         second = self.schedule.fresh((2 * now).clamp(max=1), now) * self.schedule.sigma(now) ** 2
-        least = torch.where(is_first(now, self.steps), second, 0.0)
+        least = torch.where(is_last(now, self.steps), second, 0.0)
         var = torch.as_tensor(belief.var, dtype=x_t.dtype, device=x_t.device)
         return Gaussian(belief.mean, torch.maximum(var, match(least.to(x_t.dtype), x_t)).expand_as(belief.mean))
