@@ -22,7 +22,9 @@ CHOICES = [(group, choice) for group, choices in groups().items() for choice in 
 
 each_choice = pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}-{c}" for g, c in CHOICES])
 # What reads a key that another choice has.
-ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
+ALONG = {
+    "objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"], "posterior=learned_log": ["times=grid"],
+}  # fmt: skip
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
@@ -82,7 +84,7 @@ def test_the_list_shows_every_choice_and_its_line(capsys):
 def test_all_choices_compose(number):
     """As many compositions as the largest group has choices, each group going through its own."""
     parts = {g: list(c)[number % len(c)] for g, c in groups().items() if g not in OVERLAYS and c}
-    along = ALONG.get(f"objective={parts['objective']}", [])
+    along = [more for g, c in parts.items() for more in ALONG.get(f"{g}={c}", [])]
     cfg = composed(*(f"{g}={c}" for g, c in parts.items() if f"{g}=" not in str(along)), *along)
     plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)
     build.allow(plain)

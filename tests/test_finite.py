@@ -14,7 +14,9 @@ from denoiselab.denoiser import (
     Karras,
     Large,
     Learned,
+    LearnedLog,
     Logits,
+    Mu,
     Point,
     Residual,
     Subs,
@@ -74,9 +76,10 @@ TOKEN_CORRUPTIONS = {
 }  # fmt: skip
 PARAMETERIZATIONS = {
     "x0": X0(), "residual": Residual(), "epsilon": Epsilon(), "v": V(), "velocity": Velocity(), "karras": Karras(),
+    "mu": Mu(),
 }  # fmt: skip
 TOKEN_PARAMETERIZATIONS = {"logits": TokenLogits(), "subs": Subs()}
-HEADS = {"dirac": Point(), "large": Large(), "learned": Learned()}
+HEADS = {"dirac": Point(), "large": Large(), "learned": Learned(), "learned_log": LearnedLog(STEPS)}
 OBJECTIVES = {
     "unit": Weighted(MSE(), Unit()), "simple": Weighted(MSE(), Simple()), "v": Weighted(MSE(), OfV()),
     "velocity": Weighted(MSE(), OfVelocity()), "edm": Weighted(MSE(), EDM()), "mae": Weighted(MAE(), Unit()),
@@ -130,7 +133,7 @@ def test_loss_of_pictures_is_finite_at_the_ends_where_accepted(schedule, plan, o
         corruption = make(schedule)
         if not accepted(IMAGE, corruption, plan, head, OnGrid(STEPS), objective):
             continue
-        out = randn(8, 4 if isinstance(head, Learned) else 2, 3, 3, seed=1).requires_grad_()
+        out = randn(8, 4 if isinstance(head, (Learned, LearnedLog)) else 2, 3, 3, seed=1).requires_grad_()
         denoiser = plan.build(Says(lambda y, n, out=out: out), corruption, head)
         for t in ends(schedule, objective):
             assert finite(corruption, denoiser, objective, x, t, out), (corruption, head, t)

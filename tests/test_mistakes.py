@@ -403,6 +403,7 @@ BAD = {
     "schedule.low": [-1, 0, 40, 1e7], "schedule.offset": [-1, 2], "schedule.start": [3, -200],
     "schedule.steps": [-1, 0], "schedule.tau": [-1, 0, 0.01], "seed": [], "times.bins": [-1, 0, 1e7],
     "times.history": [-1, 0, 1e7], "times.mean": [-17, 17], "times.uniform": [-1, 0, 2],
+    "posterior.steps": [-1, 0, 1],
     "times.std": [-1, 0, 17], "times.steps": [-1, 0], "trainer.accumulate_grad_batches": [-1, 0],
     "trainer.devices": [0, -2], "trainer.gradient_clip_val": [-1], "trainer.log_every_n_steps": [-1, 0],
     "trainer.max_steps": [-1, 0], "trainer.num_nodes": [-1, 0, 2], "trainer.val_check_interval": [-1, 0],

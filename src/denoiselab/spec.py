@@ -45,6 +45,7 @@ class Spec(NamedTuple):
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
+    ends: tuple[float, float] | None = None  # the least and the greatest value that data takes, if there are
     context: frozenset[str] = frozenset()
     asks: frozenset[str] = frozenset()  # names of the context that tell the network what to make
     facts: frozenset[type] = frozenset()

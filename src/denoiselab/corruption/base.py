@@ -109,6 +109,10 @@ class Absorbing(Corruption):
     """A fact: a token is shown as it is or as the mask, never as another (token_mask without swapped or kept ones)."""
 
 
+class Discrete(Corruption):
+    """A fact: the schedule is a table of steps."""
+
+
 class Terminal(Corruption):
     """A fact: nothing is left of x at t = 1 (alpha is 0)."""
 

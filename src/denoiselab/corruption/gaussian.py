@@ -2,7 +2,7 @@
 
 import torch
 
-from denoiselab.corruption.base import Additive, Markov, corrupted, reversible_facts
+from denoiselab.corruption.base import Additive, Discrete, Markov, corrupted, reversible_facts
 from denoiselab.posterior import Gaussian
 from denoiselab.schedule import Schedule, match
 from denoiselab.spec import CONTINUOUS
@@ -32,13 +32,9 @@ class GaussianNoise(Markov):
     def own(self, like, random):
         return {}
 
-    def fresh(self, t, s):
-        """The share of sigma_t^2 that was added between s and t."""
-        return -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))
-
     def transition(self, t, s, noise=1.0):
         (a_t, s_t), (a_s, s_s) = self.schedule(t), self.schedule(s)
-        small = noise**2 * self.fresh(t, s) * s_s**2
+        small = noise**2 * self.schedule.fresh(t, s) * s_s**2
         kept = (s_s**2 - small).clamp(min=0).sqrt() / s_t
         moved = a_s - kept * a_t
 
@@ -50,11 +46,12 @@ class GaussianNoise(Markov):
 
     def forth(self, s, t):
         (a_t, s_t), (a_s, _) = self.schedule(t), self.schedule(s)
-        kept, added = a_t / a_s, s_t**2 * self.fresh(t, s)
+        kept, added = a_t / a_s, s_t**2 * self.schedule.fresh(t, s)
         return lambda x_s, **context: Gaussian(match(kept.to(x_s.dtype), x_s) * x_s, match(added.to(x_s.dtype), x_s))
 
     def accepts(self, spec):
         spec = spec.of(CONTINUOUS, self)
         # At level 0 nothing is added: whoever divides by sigma must not take it for noise.
         adds = [Additive] if self.schedule.sigma(torch.tensor(self.schedule.t_min)) > 0 else []
-        return spec.having(*adds, *reversible_facts(self.schedule))
+        table = [Discrete] if self.schedule.steps is not None else []
+        return spec.having(*adds, *table, *reversible_facts(self.schedule))

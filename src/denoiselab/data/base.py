@@ -54,7 +54,7 @@ class Identity(Codec):
     def accepts(self, spec):
         if spec.kind == "tokens":
             raise Refused("text needs a tokenizer", "codec=identity", "use codec=character, byte or bpe")
-        return spec
+        return spec.having(ends=(-1.0, 1.0)) if spec.kind == "image" else spec
 
     def decode(self, x):
         if x.ndim < 4 or x.dtype == torch.uint8:

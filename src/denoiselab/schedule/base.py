@@ -52,6 +52,10 @@ class Schedule(nn.Module, abc.ABC):
         """log(alpha^2 / sigma^2), kept finite where alpha or sigma is 0: differences are never inf - inf."""
         return 2 * (self.alpha(t).clamp(min=1e-30).log() - self.sigma(t).clamp(min=1e-30).log())
 
+    def fresh(self, t: Tensor, s: Tensor) -> Tensor:
+        """The share of sigma_t^2 that was added between s and t."""
+        return -torch.expm1(self.log_snr(t) - self.log_snr(s))
+
     def time(self, log_snr: Tensor) -> Tensor:
         """The inverse of `log_snr`, digit by digit in base 16: no branch on data, and a quarter of the calls of
         bisection."""
