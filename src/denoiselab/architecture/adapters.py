@@ -207,6 +207,7 @@ class DiffusersNetwork(nn.Module):
             dropout=plan.dropout,
             attention_head_dim=plan.head,
             norm_num_groups=plan.groups,
+            attn_norm_num_groups=plan.groups,
             resnet_time_scale_shift="scale_shift",
             add_attention=bool(plan.attention),
             class_embed_type="identity" if told else None,
