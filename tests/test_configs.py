@@ -110,7 +110,7 @@ def test_all_choices_compose(number):
 @each_choice
 def test_a_choice_names_a_class_and_exactly_its_arguments(group, choice):
     text = content(group, choice)
-    if group not in (*OVERLAYS, "callbacks"):
+    if group not in (*OVERLAYS, *check.COLLECTIONS):
         assert "_target_" in text
     for node in nodes(text):
         target, keys = node["_target_"], {k for k in node if not k.startswith("_")}

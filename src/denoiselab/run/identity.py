@@ -1,9 +1,9 @@
 """A run's identity: which configs are the same run, where it lies.
 
 Two hashes of the resolved config. *fit*: all that changes the weights. *score*: fit, and what is done with them
-(sampler, grid, guidance, extractor, evaluation). What cannot change a result is in neither; data enters by the fingerprint of its
-content, never by its path. The number of devices is in both: it changes how sums are rounded. The sampling parts move
-into fit if `monitor` is a score of samples, because then they choose the best weights.
+(sampler, grid, guidance, extractor, evaluation). What cannot change a result is in neither; data enters by the
+fingerprint of its content, never by its path. The number of devices is in both: it changes how sums are rounded. The
+sampling parts move into fit if `monitor` is a score of samples, because then they choose the best weights.
 
 Not promised: that two hashes differ only where results do. A config that spells out a default is another run.
 """

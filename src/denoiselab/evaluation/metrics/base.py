@@ -11,7 +11,7 @@ own way: values of the same n alone can be compared.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -21,14 +21,11 @@ from denoiselab.data.base import Loaded
 from denoiselab.evaluation.shown import Shown
 from denoiselab.module import DenoisingModule
 from denoiselab.sampler import Generates
+from denoiselab.sampler.base import nothing
 from denoiselab.spec import Spec
 
 RESTORES = "leave this metric out, or use a sampler that restores, such as sampler=one_shot"
 MAKES = "leave this metric out, or use a sampler that starts from the prior, such as sampler=ancestral"
-
-
-def nothing() -> None:
-    """A pulse that nobody feels."""
 
 
 class Value(NamedTuple):
@@ -51,6 +48,7 @@ class Evidence(NamedTuple):
     restored: Tensor  # what the sampler made of it, of the shape of the target
     touched: Tensor  # bool, of the shape of `clean`
     samples: Tensor | None = None  # new samples, if the sampler generates
+    asked: Mapping[str, Tensor] = {}  # the context that told the network what to make, (N, ...) each
     module: DenoisingModule | None = None
     seed: int = 0  # of what a metric draws
     batch_size: int = 256  # of what the module is asked at a time
