@@ -10,6 +10,8 @@ bound; at s = 0 the KL is -log p(x | x_t). `prior` adds KL(q(x_1 | x) || p(x_1))
 """
 
 import abc
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from denoiselab.posterior import Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
 from denoiselab.times import Grid, Stratified, StratifiedGrid, Times
+
+FLOOR = math.log(1e-12)  # of the log probability of a rounded value
 
 
 class Likelihood:
@@ -274,21 +278,29 @@ class Weighted(Objective):
 
 class Bound(Objective):
     """The variational bound in `steps` steps, in nats a place (Sohl-Dickstein et al., 2015, arXiv:1503.03585; Austin et
-    al., 2021, arXiv:2107.03006). `bin` is the distance between the values that data can take, 2 / 255 for pictures."""
+    al., 2021, arXiv:2107.03006). `bin` is the distance between the values that data can take, 2 / 255 for pictures, and
+    `ends` are the least and the greatest, if there are: to them counts what lies beyond (Ho et al., 2020,
+    arXiv:2006.11239, eq. 13)."""
 
-    def __init__(self, steps: int, bin: float = 2 / 255):
+    def __init__(self, steps: int, bin: float = 2 / 255, ends: Sequence[float] | None = None):
         if steps < 1:
             raise Refused("objective.steps counts the steps of the bound", steps, "give at least 1")
         if not 0 < bin <= 2:
             raise Refused("objective.bin is the distance between values in [-1, 1]", bin, "give more than 0, up to 2")
-        self.steps, self.bin = steps, bin
+        if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
+            raise Refused(
+                "objective.ends are the least and the greatest value of data", ends, "give [-1.0, 1.0] or null"
+            )
+        self.steps, self.bin, self.ends = steps, bin, None if ends is None else (ends[0], ends[1])
 
     def __call__(self, belief, corrupted, t, corruption):
         x, x_t, s = corrupted.target, corrupted.x_t, (t - 1 / self.steps).clamp(min=0)
         kernel = corruption.transition(t, s)
         back, true = (kernel(x_t, b, **corrupted.context) for b in (belief, belief.at(x)))
         last = match(s < 0.5 / self.steps, x)
-        return self.steps * torch.where(last, -back.log_mass(x, self.bin), true.kl(back))
+        # As in Ho et al.'s code, less counts as the floor, without a gradient: a width of 0 has no likelihood.
+        mass = back.log_mass(x, self.bin, self.ends).clamp(min=FLOOR)
+        return self.steps * torch.where(last, -mass, true.kl(back))
 
     def count(self, corrupted):
         return places(corrupted)
