@@ -9,11 +9,13 @@ from denoiselab.evaluation.metrics.distribution import (
     PrecisionRecall,
     frechet_distance,
 )
+from denoiselab.evaluation.metrics.likelihood import BitsPerDim, FlowBitsPerDim
 from denoiselab.evaluation.metrics.neighbor import NearestNeighbor
 from denoiselab.evaluation.metrics.restoration import PSNR, SSIM, psnr
 from denoiselab.evaluation.metrics.text import Distinct, TokenAccuracy
 
 __all__ = [
-    "PSNR", "SSIM", "DensityCoverage", "Distinct", "Evidence", "FrechetDistance", "KernelDistance", "LossByTime",
-    "Metric", "NearestNeighbor", "PrecisionRecall", "TokenAccuracy", "Value", "frechet_distance", "psnr",
+    "PSNR", "SSIM", "BitsPerDim", "DensityCoverage", "Distinct", "Evidence", "FlowBitsPerDim", "FrechetDistance",
+    "KernelDistance", "LossByTime", "Metric", "NearestNeighbor", "PrecisionRecall", "TokenAccuracy", "Value",
+    "frechet_distance", "psnr",
 ]  # fmt: skip

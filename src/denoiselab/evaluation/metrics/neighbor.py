@@ -18,7 +18,7 @@ class NearestNeighbor(Metric):
     samples; `nearest_train_test`: the same of as many test pictures. Samples that are far nearer than test pictures are
     copies. Euclidean over all pixels, on the 0 .. 255 scale. Both fall with the size of the training split.
 
-    Also shows samples over their nearest training pictures, the nearest first: samples/nearest.png.
+    Also shows samples over their nearest training pictures, from the nearest pair to the farthest: samples/nearest.png.
     """
 
     def accepts(self, spec):
@@ -31,8 +31,7 @@ class NearestNeighbor(Metric):
         samples, tests = (data.codec.decode(x) for x in (evidence.samples, some))
         distance, place = nearest(torch.cat((samples, tests)), data, evidence.device, evidence.pulse)
         ours, theirs = distance[:n], distance[n:]
-        shown = evenly(n, COLUMNS)
-        shown = ours.argsort()[shown]
+        shown = ours.argsort()[evenly(n, COLUMNS)]
         copies = data.codec.decode(data.train.x[place[:n][shown]])
         return {
             "nearest_train": Value(ours.mean().item() if evidence.sound else math.nan, n, "test"),
