@@ -8,6 +8,7 @@ References:
 """
 
 import abc
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,12 +31,12 @@ class Named(NamedTuple):
     full: str
 
     @torch.no_grad()
-    def __call__(self, pictures: Tensor, pulse) -> Tensor:
-        """Features (N, d) on the CPU."""
+    def __call__(self, pictures: Tensor, pulse: Callable[[], None]) -> Tensor:
+        """Features (N, d), on the device of the network."""
         said = []
         for part in pictures.split(CHUNK):
             pulse()
-            said.append(self.network(part.to(self.device)).cpu())
+            said.append(self.network(part.to(self.device)))
         return torch.cat(said)
 
 

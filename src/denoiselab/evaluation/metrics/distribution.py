@@ -27,7 +27,7 @@ BLOCK = 2_000  # rows of a matrix of distances that are in memory at a time
 
 
 class Compared(NamedTuple):
-    """Features, float64: of the test split (N, d) and of new samples (n, d), by which extractor."""
+    """Features, float64, where the extractor lies: of the test split (N, d) and of new samples (n, d); its names."""
 
     real: Tensor
     fake: Tensor
@@ -50,14 +50,15 @@ def compared(evidence: Evidence, plan: Features) -> Compared:
 class OfFeatures(Metric):
     """What is said of the features of new samples and of the test split; nan where a sample is no number."""
 
+    least = 2  # pictures of each that there must be
+
     def __init__(self, extractor: Features | None = None):
         self.extractor = extractor or Available()
 
-    least = 2  # pictures of each that there must be
-
     @abc.abstractmethod
-    def judge(self, real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:
-        """Values by name, of features (N, d) and (n, d), float64. `{}` in a name is where the extractor's goes."""
+    def judge(self, real: Tensor, fake: Tensor, seed: int) -> tuple[dict[str, float], int]:
+        """Values by name, of features (N, d) and (n, d), float64, and how many samples they are of. `{}` in a name is
+        where the extractor's goes."""
 
     def accepts(self, spec):
         return made(spec, self)
@@ -69,9 +70,9 @@ class OfFeatures(Metric):
             got = f"{len(real)} test pictures and {len(fake)} samples"
             what = f"{type(self).__name__} needs {self.least} pictures of each"
             raise Refused(what, got, "more data or evaluation.samples")
-        said = self.judge(real, fake, evidence.seed)
+        said, n = self.judge(real, fake, evidence.seed)
         sound = evidence.sound
-        return {name.format(short): Value(value if sound else math.nan, len(fake), "test", full)
+        return {name.format(short): Value(value if sound else math.nan, n, "test", full)
                 for name, value in said.items()}  # fmt: skip
 
 
@@ -84,7 +85,7 @@ class FrechetDistance(OfFeatures):
     """
 
     def judge(self, real, fake, seed):
-        return {"fd_{}": frechet_distance(real, fake)}
+        return {"fd_{}": frechet_distance(real, fake)}, len(fake)
 
 
 class AsTheyAre(nn.Module):
@@ -103,8 +104,8 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=AsTheyAre(real.shape[1]))
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
+    metric.update(real.cpu(), real=True)
+    metric.update(fake.cpu(), real=False)
     return metric.compute().item()
 
 
@@ -127,8 +128,8 @@ class KernelDistance(OfFeatures):
         for _ in range(self.subsets):
             some = [x[torch.randperm(len(x), generator=generator)[:size]] for x in (real, fake)]
             found.append(discrepancy(*some))
-        all_ = torch.tensor(found, dtype=torch.float64)
-        return {"kd_{}": all_.mean().item(), "kd_{}_std": all_.std(correction=0).item()}
+        each = torch.tensor(found, dtype=torch.float64)
+        return {"kd_{}": each.mean().item(), "kd_{}_std": each.std(correction=0).item()}, len(fake)
 
 
 def discrepancy(x: Tensor, y: Tensor) -> float:
@@ -142,19 +143,15 @@ def discrepancy(x: Tensor, y: Tensor) -> float:
 # -- neighborhoods ----------------------------------------------------------------------------------------------
 
 
-def squares(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distances (m, n) of features (m, d) and (n, d)."""
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * (x @ y.T)).clamp(min=0)
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """(m, n), of features (m, d) and (n, d). By differences: the distance of two is the same in any matrix, and 0 of
+    equal ones, so that what lies on the edge of a ball does so wherever it is asked."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def radii(x: Tensor, k: int) -> Tensor:
-    """(N,): the squared distance of each of x (N, d) to its k-th nearest other one."""
-    found = []
-    for first in range(0, len(x), BLOCK):
-        near = squares(x[first : first + BLOCK], x)
-        near[torch.arange(len(near)), torch.arange(first, first + len(near))] = 0  # of itself, but for rounding
-        found.append(near.kthvalue(k + 1, 1).values)
-    return torch.cat(found)
+    """(N,): the distance of each of x (N, d) to its k-th nearest other one."""
+    return torch.cat([distances(part, x).kthvalue(k + 1, 1).values for part in x.split(BLOCK)])
 
 
 class Neighborhoods(OfFeatures):
@@ -173,10 +170,7 @@ class Neighborhoods(OfFeatures):
 
     def judge(self, real, fake, seed):
         n = min(len(real), len(fake))
-        real, fake = (x[evenly(len(x), n)] for x in (real, fake))
-        # Around one center: squared distances are then exact to rounding of what is small.
-        center = real.mean(0)
-        return self.count(real - center, fake - center)
+        return self.count(*(x[evenly(len(x), n)] for x in (real, fake))), n
 
 
 class PrecisionRecall(Neighborhoods):
@@ -194,7 +188,7 @@ class PrecisionRecall(Neighborhoods):
 def within(x: Tensor, others: Tensor, k: int) -> float:
     """The share of x in the ball of some of the others."""
     reach = radii(others, k)
-    return torch.cat([(squares(part, others) <= reach).any(1) for part in x.split(BLOCK)]).double().mean().item()
+    return torch.cat([(distances(part, others) <= reach).any(1) for part in x.split(BLOCK)]).double().mean().item()
 
 
 class DensityCoverage(Neighborhoods):
@@ -207,8 +201,8 @@ class DensityCoverage(Neighborhoods):
         super().__init__(extractor, k)
 
     def count(self, real, fake):
-        reach, lying, covered = radii(real, self.k), 0, torch.zeros(len(real), dtype=torch.bool)
-        for part in fake.split(BLOCK):
-            inside = squares(part, real) < reach
-            lying, covered = lying + inside.sum(), covered | inside.any(0)
-        return {"density": (lying / (self.k * len(fake))).item(), "coverage": covered.double().mean().item()}
+        reach = radii(real, self.k)
+        inside = [distances(part, real) < reach for part in fake.split(BLOCK)]
+        lying = sum(some.sum().item() for some in inside)
+        covered = torch.stack([some.any(0) for some in inside]).any(0)
+        return {"density": lying / (self.k * len(fake)), "coverage": covered.double().mean().item()}
