@@ -23,14 +23,15 @@ from denoiselab.spec import Refused
 ROOT = {
     "name": str, "outputs": str, "seed": int, "monitor.name": str, "monitor.mode": typing.Literal["min", "max"],
     "rerun": typing.Literal[False, True, "stale"], "extend": str | None, "init": str | None,
-    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "plugins": list[str] | str,
+    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool,
+    "plugins": list[str] | str,
 }  # fmt: skip
 TOP = frozenset({*(key.partition(".")[0] for key in ROOT), "checkpoint"})
 SAVER = "denoiselab.run.saver.Saver"  # checkpoint.* are arguments of it
 # Groups that the program reads by itself; all others are read where a choice says ${group}.
 DIRECT = (
     "data", "corruption", "times", "architecture", "parameterization", "posterior", "objective", "sampler",
-    "evaluation", "optimizer", "lr_schedule", "trainer", "callbacks", "logger", "experiment", "debug", "edits",
+    "evaluation", "optimizer", "lr_schedule", "trainer", "callbacks", "logger", *OVERLAYS, "edits",
     "guidance",
 )  # fmt: skip
 COLLECTIONS = ("callbacks", "edits")  # groups that are dictionaries of nodes; of edits several can be chosen, or none
