@@ -47,6 +47,7 @@ def settle(job: Job, place: Path, log: Log) -> None:
     report.comparison(place, data, module.parts.spec, found.evidence, logger, last["step"])
     if found.evidence.samples is not None:
         report.samples(place, data, found.evidence.samples, logger, last["step"])
+    report.shown(place, found.shown, logger, last["step"])
 
 
 def hardware(device: torch.device) -> str | None:
