@@ -6,6 +6,7 @@ from denoiselab.corruption.base import (
     Batch,
     Corrupted,
     Corruption,
+    Degrading,
     Generative,
     Markov,
     Reversible,
@@ -18,7 +19,7 @@ from denoiselab.corruption.pixel import SaltAndPepper
 from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "GaussianNoise", "Generative", "Markov", "Pointwise",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degrading", "GaussianNoise", "Generative", "Markov", "Pointwise",
     "Reversible",
     "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip
