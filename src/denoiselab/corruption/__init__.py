@@ -19,7 +19,6 @@ from denoiselab.corruption.pixel import SaltAndPepper
 from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degrading", "GaussianNoise", "Generative", "Markov", "Pointwise",
-    "Reversible",
-    "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degrading", "GaussianNoise", "Generative", "Markov",
+    "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip
