@@ -231,6 +231,8 @@ TINY_PARTS = {
     "unet": {"width": 8, "multipliers": [1, 2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},
     "ancestral": {"steps": 2}, "ddim": {"steps": 2}, "euler": {"steps": 2}, "heun": {"steps": 2},
+    "ancestral_mean": {"steps": 2}, "cold": {"steps": 2}, "cold_naive": {"steps": 2}, "dpm_solver_pp": {"steps": 3},
+    "dpm_solver_pp_sde": {"steps": 3}, "edm": {"steps": 2}, "unipc": {"steps": 3},
 }  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
