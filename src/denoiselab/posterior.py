@@ -75,8 +75,10 @@ class Gaussian(Posterior):
         return torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=TINY)
 
     def sample(self, random):
-        std = torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=0).sqrt()
-        return self.mean + std * random.normal(self.mean.shape).to(self.mean)
+        z = random.normal(self.mean.shape).to(self.mean)
+        if isinstance(self.var, float):
+            return torch.add(self.mean, z, alpha=max(self.var, 0.0) ** 0.5)
+        return self.mean + self.var.to(self.mean.dtype).clamp(min=0).sqrt() * z
 
     def log_prob(self, x):
         return -0.5 * ((x - self.mean).square() / self.safe + self.safe.log() + math.log(2 * math.pi))

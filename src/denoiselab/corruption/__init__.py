@@ -6,6 +6,7 @@ from denoiselab.corruption.base import (
     Batch,
     Corrupted,
     Corruption,
+    Degrading,
     Discrete,
     Generative,
     Markov,
@@ -19,6 +20,7 @@ from denoiselab.corruption.pixel import SaltAndPepper
 from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Discrete", "GaussianNoise", "Generative", "Markov",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degrading", "Discrete", "GaussianNoise", "Generative",
+    "Markov",
     "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip

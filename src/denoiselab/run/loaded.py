@@ -210,6 +210,6 @@ def changed(node: dict, key: str, value: object, group: str) -> dict:
         return {**node, "step": {**step, key: value}}
     if key in node:
         return {**node, key: value}
-    known = [k for k in (*node, *step) if k not in ("_target_", "step", "grid")]
+    known = [k for k in (*node, *step) if k not in ("_target_", "step", "inner", "grid")]
     fix = near(key, known) if known else "leave it out"
     raise Refused(f"this {group} has no argument {key!r}", f"{key}={value}", fix)
