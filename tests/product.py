@@ -31,7 +31,7 @@ TINY_PARTS = {
     "transformer": {"width": 8, "layers": 1, "heads": 2},
     "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
-    **{sampler: {"steps": 2} for sampler in groups()["sampler"] if sampler != "one_shot"},
+    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler != "one_shot"},
 }  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 

@@ -47,9 +47,8 @@ class GaussianNoise(Markov):
 
     def forth(self, s, t):
         (a_t, s_t), (a_s, _) = self.schedule(t), self.schedule(s)
-        kept, added = a_t / a_s, s_t**2 * self.schedule.fresh(t, s)
-        return lambda x_s, **context: Gaussian(match(kept.to(x_s.dtype), x_s) * x_s, match(added.to(x_s.dtype), x_s))
-from denoiselab.mixing import mixed, number, shaped
+        kept, added = number(a_t / a_s), number(s_t**2 * self.schedule.fresh(t, s))
+        return lambda x_s, **context: Gaussian(mixed(kept, x_s), shaped(added, x_s))
 
     def accepts(self, spec):
         spec = spec.of(CONTINUOUS, self)
