@@ -28,9 +28,9 @@ POINTS = {"points": Spec("points", (2,)), "learned_points": Spec("points", (3,),
 # A new architecture is an entry here: a small plan, told the time or not, and the specs it takes.
 PLANS = {
     "mlp": (lambda time=True: MLP(8, 2, 4, time), {**IMAGES, **TEXTS, **POINTS}),
-    "unet": (lambda time=True: UNet(8, (1, 2), 1, 2, True, time), IMAGES),
+    "unet": (lambda time=True: UNet(8, (1, 2), 1, (2,), 2, time=time), IMAGES),
     "unet_deep": (
-        lambda time=True: UNet(8, (1, 1, 2), 2, 2, False, time),
+        lambda time=True: UNet(8, (1, 1, 2), 2, (), time=time),
         {k: IMAGES[k] for k in ("gray", "odd", "wide")},
     ),
     "transformer": (lambda time=True: Transformer(16, 2, 2, time), TEXTS),
@@ -50,14 +50,14 @@ REFUSED = {
 }
 WRONG = {
     "unet_width": lambda: UNet(12),
-    "unet_empty": lambda: UNet(8, ()),
-    "unet_heads": lambda: UNet(8, (1, 2), heads=3),
+    "unet_empty": lambda: UNet(8, (), attention=()),
+    "unet_heads": lambda: UNet(8, (1, 2), attention=(2,), heads=3),
     "transformer_heads": lambda: Transformer(16, heads=3),
     "transformer_odd_heads": lambda: Transformer(9, heads=3),
     "transformer_no_heads": lambda: Transformer(16, heads=0),
     "mlp_width": lambda: MLP(0),
     "mlp_embedding": lambda: MLP(8, embedding=0),
-    "unet_multiplier": lambda: UNet(8, (1, 0)),
+    "unet_multiplier": lambda: UNet(8, (1, 0), attention=()),
     "unet_blocks": lambda: UNet(8, blocks=0),
 }
 
@@ -190,7 +190,7 @@ def test_positions_are_known():
 @torch.no_grad()
 def test_attention_is_of_relative_positions():
     """Rotary: scores depend on distances alone."""
-    from denoiselab.architecture.transformer import rotary, rotated
+    from denoiselab.architecture.blocks import rotary, rotated
 
     cos, sin = rotary(12, 8)
     q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0))
@@ -212,7 +212,7 @@ def test_the_time_embedding_tells_near_times_apart():
 def test_residual_branches_start_as_nothing():
     assert all(not p.any() for p in base.zeroed(nn.Linear(3, 3)).parameters())
     torch.manual_seed(0)
-    network = UNet(8, (1, 2)).build(IMAGES["gray"])
+    network = UNet(8, (1, 2), attention=(1, 2)).build(IMAGES["gray"])
     x, noise = batch(IMAGES["gray"])
     assert not network(x, noise).any()
 

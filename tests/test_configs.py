@@ -130,7 +130,7 @@ TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_ever
         "evaluation.metrics=[]", "data.batch_size=8", "logger=none", "trainer.enable_progress_bar=false"]  # fmt: skip
 SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
-    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]"],
+    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]
@@ -228,7 +228,7 @@ GROUPS = ("kind", "schedule", "corruption", "parameterization", "posterior", "ar
           "weight", "cost", "sampler")  # fmt: skip
 TINY_PARTS = {
     "mlp": {"width": 8, "layers": 1, "embedding": 4},
-    "unet": {"width": 8, "multipliers": [1, 2], "heads": 1},
+    "unet": {"width": 8, "multipliers": [1, 2], "attention": [2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},
     "ancestral": {"steps": 2}, "ddim": {"steps": 2}, "euler": {"steps": 2}, "heun": {"steps": 2},
 }  # fmt: skip
@@ -238,7 +238,7 @@ UNREAD = ""  # the choice of a group that the objective does not read
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "times": "grid", **choices, group: choice}
+    needed = {"grid": "even", "times": "grid", "conditioning": "none", **choices, group: choice}
     config = OmegaConf.create({g: OmegaConf.load(CONF / g / f"{c}.yaml") for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})

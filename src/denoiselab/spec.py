@@ -40,6 +40,8 @@ class Spec(NamedTuple):
     vocabulary: int = 0  # tokens that occur in clean text; special tokens have the ids from here on
     specials: int = 0  # how many special tokens the corruption reserves
     classes: int = 0
+    words: int = 0  # ids that occur in captions; 0 where there are none
+    caption: int = 0  # words of the longest caption, padding included
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
