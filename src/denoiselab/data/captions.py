@@ -1,4 +1,4 @@
-"""The captions of `Shapes`: a small grammar, so that a text is a caption or is refused, and what it says can be checked.
+"""The captions of `Shapes`: a small grammar. A text is a caption or is refused, and what it says can be checked.
 
     caption = group | group relation group              "two red circles left of a seven"
     group   = number color shape | "a" [color] digit    "a green square", "a blue five"

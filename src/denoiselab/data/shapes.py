@@ -180,8 +180,8 @@ def outlines(k: int, finer: int = 8) -> Tensor:
 
 
 class Shapes(Data):
-    """Pictures (3, size, size) with `caption` (N, 8) of word ids, `caption_valid` and `truth` (N, 7), `ATTRIBUTES` of the
-    captions, in the context.
+    """Pictures (3, size, size); in the context `caption` (N, 8) of word ids, `caption_valid`, and `truth` (N, 7): the
+    `ATTRIBUTES` of captions.
 
     Args:
         size: pixels, the side of the square.
