@@ -1,18 +1,25 @@
-"""`denoiselab sample run=FOLDER [n=64] [sampler=...] [steps=...] [seed=0]`: new samples of a finished run."""
+"""`denoiselab sample run=FOLDER [n=64] [sampler=...] [steps=...] [label=...] [guidance=...]`: new samples of a run."""
 
+import re
 import time
 from pathlib import Path
 
 from denoiselab.spec import Refused, near
 
 HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [seed=0] [batch_size=256] [weights=best]
+                  [label=3] [caption="a red circle"] [guidance=NAME] [guidance.KEY=VALUE]
                   [output=FOLDER] [plugins=PACKAGE]
 
 Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
 timing (timing.json) go to output, by default a folder below FOLDER/samples/. Sample i is the same whatever the batch
-size. A run that was trained with plugins imports them only if they are named here (several: with commas)."""
+size. A run that was trained with plugins imports them only if they are named here (several: with commas).
+
+label= and caption= say what to make, one or several with commas, given to the samples in turn; left out, it is what
+the test split has. What each was asked for is in samples.json, and the grid is sorted by it. guidance=3 is short for
+guidance=classifier_free guidance.weight=3; guidance=classifier works on runs that were told no label too."""
 DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": None, "seed": 0, "batch_size": 256, "weights": "best",
-            "output": None, "plugins": ""}  # fmt: skip
+            "label": None, "caption": None, "guidance": None, "output": None, "plugins": ""}  # fmt: skip
+WHOLE = ("steps",)  # whole numbers without a default
 
 
 def parse(arguments: list[str], defaults: dict) -> dict:
@@ -22,7 +29,7 @@ def parse(arguments: list[str], defaults: dict) -> dict:
         key, equals, value = word.partition("=")
         if not equals or key not in defaults:
             raise Refused(f"there is no argument {key!r}", word, near(key, defaults))
-        if isinstance(defaults[key], int) or key == "steps":
+        if isinstance(defaults[key], int) or key in WHOLE:
             try:
                 values[key] = int(value)
             except ValueError:
@@ -38,11 +45,14 @@ def command(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(HELP)
         return
-    asked = parse(arguments, DEFAULTS)
+    dotted = [word for word in arguments if word.startswith("guidance.")]
+    asked = parse([word for word in arguments if word not in dotted], DEFAULTS)
     if asked["n"] < 1 or asked["batch_size"] < 1:
         raise Refused(
             "n and batch_size count samples", f"n={asked['n']} batch_size={asked['batch_size']}", "at least 1"
         )
+    guidance, arguments = guided(asked["guidance"], dotted)
+    wish = wished(asked)
 
     from safetensors.torch import save_file
 
@@ -53,12 +63,15 @@ def command(arguments: list[str]) -> None:
     run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
     name = asked["sampler"]
     steps = {} if asked["steps"] is None else {"steps": asked["steps"]}
-    sampler = run.sampler(name, **steps)
+    sampler, guide = run.sampler(name, **steps), run.guidance(guidance, **arguments)
+    wanted = run.wanted(asked["n"], run.agreed(sampler, guide), **wish)
+    calls = guide.calls * sampler.calls
+    run.guided(guide)  # a classifier that it needs is trained now: the time below is that of samples
     began = time.perf_counter()
-    samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"])
+    samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"], guide, **wish)
     seconds = time.perf_counter() - began
-    label = f"{name or 'own'}-{sampler.calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"
-    folder = Path(asked["output"] or run.folder / "samples" / label)
+    label = f"{name or 'own'}-{calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"
+    folder = Path(asked["output"] or run.folder / "samples" / (label + readable(asked, dotted)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -67,7 +80,53 @@ def command(arguments: list[str]) -> None:
     write_json(
         folder / "timing.json",
         {"n": asked["n"], "seconds": seconds, "samples_per_second": asked["n"] / seconds,
-         "network_calls_per_sample": sampler.calls},
+         "network_calls_per_sample": calls},
     )  # fmt: skip
-    shown = report.save_samples(folder, run.data, samples)
-    print(f"{asked['n']} samples in {seconds:.1f} s, {sampler.calls} network calls each: {shown}")
+    shown = report.save_samples(folder, run.data, samples, wanted)
+    print(f"{asked['n']} samples in {seconds:.1f} s, {calls} network calls each: {shown}")
+
+
+def guided(guidance: str | None, dotted: list[str]) -> tuple[str | None, dict]:
+    """The name of a guidance, None for the run's own, and its arguments; a number is the weight of classifier_free."""
+    import yaml
+
+    arguments = {}
+    for word in dotted:
+        key, equals, value = word.removeprefix("guidance.").partition("=")
+        if not equals:
+            raise Refused("an argument is KEY=VALUE", word, f"for example {word}=2")
+        try:
+            arguments[key] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise Refused(f"guidance.{key} cannot be read", word, "give a number or a list: [0.1,0.9]") from e
+    weight = number(guidance)
+    if weight is None:
+        return guidance, arguments
+    return "classifier_free", {"weight": weight, **arguments}
+
+
+def number(word: str | None) -> float | None:
+    try:
+        return None if word is None else float(word)
+    except ValueError:
+        return None
+
+
+def wished(asked: dict) -> dict:
+    """What is asked of the samples: label and caption, where they are given."""
+    wish = {}
+    if asked["label"] is not None:
+        labels = asked["label"].strip("[]").split(",")
+        if not all(re.fullmatch(r"\s*\d+\s*", label) for label in labels):
+            raise Refused("label is the number of a class, or several", f"label={asked['label']}", "label=3 or 0,1,2")
+        wish["label"] = [int(label) for label in labels]
+    if asked["caption"] is not None:
+        wish["caption"] = [text.strip() for text in asked["caption"].split(",")]
+    return wish
+
+
+def readable(asked: dict, dotted: list[str]) -> str:
+    """What was typed of wishes and guidance, as the end of a folder's name."""
+    typed = [f"{key}_{asked[key]}" for key in ("label", "caption", "guidance") if asked[key] is not None]
+    words = [*typed, *(word.removeprefix("guidance.").replace("=", "_") for word in dotted)]
+    return "".join(f"-{re.sub(r'[^A-Za-z0-9._]+', '_', word)[:60].strip('_')}" for word in words)

@@ -128,8 +128,8 @@ class Evaluation:
                 found[name].append(value.cpu())
         samples, cost, wanted = None, {}, {}
         if Generates in parts.agreed.facts:
-            began = time.perf_counter()
             denoiser = parts.guidance.build(parts.denoiser, parts.corruption, data)
+            began = time.perf_counter()
             wanted = conditions(data.split(split), parts.agreed, self.samples)
             samples = generate(denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
                                self.batch_size, module.device, pulse, wanted)  # fmt: skip
