@@ -38,7 +38,8 @@ ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"}}
+CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"},
+               "denoiselab.architecture.adapters.Convolutions": {"shape", "given"}}  # fmt: skip
 
 
 def composed(*overrides):
@@ -132,6 +133,7 @@ SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
     "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
+    "dit": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]
 POINTS = ["architecture=mlp", *SMALL["mlp"], "sampler.steps=2"]
@@ -231,6 +233,8 @@ TINY_PARTS = {
     "mlp": {"width": 8, "layers": 1, "embedding": 4},
     "unet": {"width": 8, "multipliers": [1, 2], "attention": [2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},
+    "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
+    "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
     "ancestral": {"steps": 2}, "ddim": {"steps": 2}, "euler": {"steps": 2}, "heun": {"steps": 2},
 }  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read

@@ -368,12 +368,17 @@ def test_every_value_of_another_type_is_refused():
 BEYOND = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 10**30, -(10**30)]  # what no number of ours can be
 # What else each cannot be. A new number is an entry; empty where any will do.
 BAD = {
-    "architecture.blocks": [-1, 0], "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
-    "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.multipliers": [[], [-1], [0], [1, 0]],
+    "architecture.attention": [[-1], [0], [3], [8]], "architecture.attention_head_dim": [-1, 0, 3],
+    "architecture.block_out_channels": [[], [-8], [0], [32, 0]], "architecture.blocks": [-1, 0],
+    "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
+    "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.layers_per_block": [-1, 0],
+    "architecture.multipliers": [[], [-1], [0], [1, 0]], "architecture.norm_num_groups": [-1, 0, 3],
+    "architecture.patch": [-1, 0], "architecture.ratio": [-1, 0],
     "architecture.width": [-8, 0], "callbacks.averaging.batch_size": [-1, 0],
     "callbacks.averaging.half_life": [-1, 0], "callbacks.averaging.ramp": [-1, 0],
     "callbacks.early_stopping.patience": [-1], "checkpoint.every": [-1, 0], "checkpoint.keep": [-1, 0],
     "checkpoint.seconds": [-1, 0], "codec.vocabulary": [-1, 0, 255], "corruption.kept": [-0.1, 1.1],
+    "conditioning.heads": [-1, 0, 3], "conditioning.layers": [-1, 0], "conditioning.width": [-8, 0],
     "corruption.swapped": [-0.1, 1.1], "cost.delta": [-1, 0, 1e7], "data.batch_size": [-1, 0],
     "data.channels": [-1, 0, 2, 4], "data.length": [-1, 0], "data.n": [-1, 0], "data.num_workers": [-1],
     "data.size": [-1, 0], "data.test": [-1, 0], "data.train": [-1, 0], "data.val": [-1, 0],
