@@ -164,7 +164,8 @@ def test_told_nothing_and_no_time_a_network_looks_at_x_alone(plan):
 @conditionings
 def test_accepting_adds_the_fact_and_passes_refusals_on(plan, conditioning):
     make, spec = PLANS[plan]
-    assert make(conditioning=TOLD[conditioning]()).accepts(spec) == spec.having(Conditional)
+    asks = {"label": {"label"}, "text": {"caption", "caption_valid"}}[conditioning]
+    assert make(conditioning=TOLD[conditioning]()).accepts(spec) == spec.having(Conditional, asks=frozenset(asks))
     assert make(conditioning=Unconditional()).accepts(spec) == spec
     for less in (spec._replace(context=frozenset()), spec._replace(classes=0, words=0)):
         with pytest.raises(Refused, match=r"Label needs|Caption needs"):

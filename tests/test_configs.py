@@ -136,6 +136,7 @@ DATA = {
     "dates": [*TEXT, "data.train=64", "data.val=8", "data.test=8"],
     "shakespeare": [*TEXT, "data.path={root}/text-tinyshakespeare/input.txt", "data.n=64"],
     "text_file": [*TEXT, "data.path={text}", "data.length=16"],
+    "shapes": [*SMALL_PICTURES, "data.size=16", "data.train=64", "data.val=8", "data.test=8"],
     "moons": [*POINTS, "data.n=64"],
     "ring": [*POINTS, "data.n=64"],
 }

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoiselab.schedule import match
+
 TINY = 1e-20
 
 
@@ -51,12 +53,17 @@ class Posterior(abc.ABC):
         """KL(self || other)."""
 
     @abc.abstractmethod
-    def lerp(self, other: "Posterior", w: float) -> "Posterior":
-        """From self (w = 0) to other (w = 1) and beyond: guidance."""
+    def lerp(self, other: "Posterior", w: float | Tensor) -> "Posterior":
+        """From self (w = 0) to other (w = 1) and beyond: guidance. w is a number, () or (B,)."""
 
     @abc.abstractmethod
     def spread(self) -> "Posterior":
         """The same with its mean detached: its width alone learns."""
+
+
+def between(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
+    """`torch.lerp` with a weight that is a number, () or one a sample, (B,)."""
+    return torch.lerp(a, b, match(w.to(a), a) if isinstance(w, Tensor) else w)
 
 
 @dataclass
@@ -106,7 +113,7 @@ class Gaussian(Posterior):
         return 0.5 * (other.safe.log() - self.safe.log() + (self.safe + square) / other.safe - 1)
 
     def lerp(self, other, w):
-        return Gaussian(torch.lerp(self.mean, other.mean, w), other.var)
+        return Gaussian(between(self.mean, other.mean, w), other.var)
 
     def spread(self):
         return Gaussian(self.mean.detach(), self.var)
@@ -181,7 +188,7 @@ class Dirac(Posterior):
         return -other.log_prob(self.mean)
 
     def lerp(self, other, w):
-        return Dirac(torch.lerp(self.mean, other.mean, w))
+        return Dirac(between(self.mean, other.mean, w))
 
     def spread(self):
         return Dirac(self.mean.detach())
@@ -227,7 +234,7 @@ class Categorical(Posterior):
     def lerp(self, other, w):
         # Impossible to both must not be inf - inf.
         a, b = (p.log_probs.clamp(min=-1e30) for p in (self, other))
-        return Categorical(torch.lerp(a, b, w))
+        return Categorical(between(a, b, w))
 
     def spread(self):
         return self
@@ -354,7 +361,7 @@ class Bernoulli(Posterior):
         return entropy + F.binary_cross_entropy_with_logits(other.logit, p, reduction="none")
 
     def lerp(self, other, w):
-        return Bernoulli(torch.lerp(self.logit, other.logit, w))
+        return Bernoulli(between(self.logit, other.logit, w))
 
     def spread(self):
         return self

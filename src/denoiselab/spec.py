@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     classes: int = 0
     words: int = 0  # ids that occur in captions; 0 where there are none
     caption: int = 0  # words of the longest caption, padding included
+    spelled: tuple[str, ...] = ()  # the word of each of these ids; () where they are not known
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape

@@ -75,7 +75,7 @@ class Label(Conditioning):
                 "Label needs samples with labels", f"{spec.kind} of shape {spec.shape} without",
                 "use conditioning=none, or data with classes, such as data=digits or fashion_mnist",
             )  # fmt: skip
-        return spec.having(Conditional)
+        return spec.having(Conditional, asks=spec.asks | {"label"})
 
     def build(self, spec, width):
         return Classes(spec.classes, width)
@@ -116,7 +116,7 @@ class Caption(Conditioning):
                 "Caption needs samples with captions", f"{spec.kind} of shape {spec.shape} without",
                 "use conditioning=none or label, or data with captions",
             )  # fmt: skip
-        return spec.having(Conditional)
+        return spec.having(Conditional, asks=spec.asks | {"caption", "caption_valid"})
 
     def build(self, spec, width):
         return Reader(spec.words, spec.caption, width, self)
