@@ -15,7 +15,7 @@ from denoiselab.spec import Refused
 LABEL = ["conditioning=label", "edits=[withhold]"]
 SHAPES = ["data=shapes", "data.size=16", "data.train=48", "data.val=8", "data.test=8", "conditioning=text",
           "conditioning.width=16", "conditioning.layers=1", "edits=[withhold]"]  # fmt: skip
-JUDGED = "evaluation.metrics=[{_target_: denoiselab.evaluation.agreement.Agreement}]"
+JUDGED = "evaluation.metrics=[{_target_: denoiselab.evaluation.metrics.Agreement}]"
 
 
 @pytest.fixture(scope="module")

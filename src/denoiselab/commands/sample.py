@@ -49,7 +49,7 @@ def command(arguments: list[str]) -> None:
     run.guided(guide)  # a classifier that it needs is trained now: the time below is that of samples
     began = time.perf_counter()
     batches = -(-asked["n"] // asked["batch_size"])
-    with bar(batches * getattr(sampler, "steps", 1)) as pulse:
+    with bar(batches * sampler.steps) as pulse:
         samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"], guide, pulse, **wish)
     seconds = time.perf_counter() - began
     label = f"{name or 'own'}-{calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"

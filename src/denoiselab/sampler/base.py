@@ -58,6 +58,8 @@ class Sampler(abc.ABC):
     """x from a start x_t (B, *) at time t, (B,) and the same for all, as the corruption left it there. `pulse` is
     called at each move, as a sign of life."""
 
+    steps: int = 1  # moves a sample
+
     @abc.abstractmethod
     def __call__(self, denoiser: Denoiser, corruption: Corruption, x_t: Tensor, t: Tensor, random,
                  pulse: Callable[[], None] = nothing, **context: Tensor) -> Tensor: ...  # fmt: skip
