@@ -410,16 +410,8 @@ def test_two_ranks_are_one_process(words, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     [alone] = train(tmp_path / "one", "data.n=44", *words)
-    words = [
-        "train",
-        *TINY,
-        "data.n=44",
-        "trainer.devices=2",
-        "trainer.strategy=ddp",
-        "trainer.accelerator=cpu",
-        *words,
-    ]
-    code = RANK.replace("WORDS", repr([*words, f"outputs={tmp_path / 'two'}"]))
+    both = ["train", *TINY, "data.n=44", "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    code = RANK.replace("WORDS", repr([*both, *words, f"outputs={tmp_path / 'two'}"]))
     shared = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [process(code, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
