@@ -18,7 +18,7 @@ from denoiselab.files import CONF
 from denoiselab.spec import Refused, Spec
 
 SPECS = {
-    "image": Spec("image", (1, 6, 5)),
+    "image": Spec("image", (1, 6, 5), ends=(-1.0, 1.0)),
     "points": Spec("points", (2,)),
     "tokens": Spec("tokens", (6,), vocabulary=5),
 }

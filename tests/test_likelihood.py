@@ -67,7 +67,7 @@ def test_bound_of_a_gaussian_is_its_discretized_entropy(steps):
     std = 0.2
     mass = Gaussian(torch.zeros((), dtype=f64), std**2).log_mass(LEVELS, BIN, ENDS)
     bound = expected(Normal(0.0, std, LinearBeta()), LinearBeta(), LEVELS, mass.exp(), steps, bin=BIN, ends=ENDS)
-    assert_close(bound, -(mass.exp() * mass).sum().item(), rtol=0, atol=2e-3)
+    assert_close(bound, -(mass.exp() * mass).sum().item(), rtol=0, atol=1e-6)
 
 
 def test_bound_in_one_step_is_its_closed_form():
@@ -80,7 +80,7 @@ def test_bound_in_one_step_is_its_closed_form():
 
 def test_bound_of_a_belief_in_nothing_is_8_bits():
     """256 tokens, all alike: one is revealed once, at whatever time."""
-    n, length, corruption = 200, 500, TokenMask(Linear(), 256)
+    n, length, corruption = 200, 100, TokenMask(Linear(), 256)
     x = torch.randint(256, (n, length), generator=torch.Generator().manual_seed(0))
     nothing = TokenLogits().build(Says(lambda y, noise: torch.zeros(*y.shape, 256)), corruption, Logits())
     for steps in (1, 4):
@@ -96,9 +96,8 @@ def test_bound_of_the_oracle_is_the_entropy_of_tokens(make):
     n, p = 20_000, torch.tensor([0.7, 0.2, 0.1], dtype=f64)
     corruption = make(Linear(), 3)
     x = torch.repeat_interleave(torch.arange(3), (n * p).round().long())[:, None]
-    found = vlb_terms(
-        Texts(torch.arange(3)[:, None], p, corruption, 3), corruption, Batch(x, torch.arange(n)), 5, keys(n)
-    )
+    oracle = Texts(torch.arange(3)[:, None], p, corruption, 3)
+    found = vlb_terms(oracle, corruption, Batch(x, torch.arange(n)), 5, keys(n))
     each = found.prior + found.terms.sum(1)
     assert abs(each.mean().item() + torch.xlogy(p, p).sum().item()) < 5 * each.std().item() / n**0.5
 
@@ -239,7 +238,7 @@ def test_flow_of_uniform_noise_is_8_bits():
     """Of values in 256 levels, all alike, spread over their bins; off the edges, which the noise of t_min softens."""
     schedule, x = LinearBeta(), LEVELS[20:-20].view(-1, 4)
     log_p = flow_log_prob(Even(256 / 255, schedule), GaussianNoise(schedule), x, 60, keys(len(x)), bin=BIN)
-    assert_close(bits(-log_p, 4), torch.full((len(x),), 8.0, dtype=f64), rtol=0, atol=5e-3)
+    assert_close(bits(-log_p, 4), torch.full((len(x),), 8.0, dtype=f64), rtol=0, atol=1e-4)
 
 
 def test_probes_estimate_the_divergence():
