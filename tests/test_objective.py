@@ -11,7 +11,7 @@ from common import Says, full, keys, randn
 from torch.testing import assert_close
 
 from denoiselab.corruption import Batch, Corrupted, GaussianNoise, TokenMask, TokenUniform
-from denoiselab.denoiser import X0, Epsilon, Karras, Learned, Point, V, Velocity
+from denoiselab.denoiser import X0, Epsilon, Karras, Learned, LearnedLog, Point, V, Velocity
 from denoiselab.objective import (
     EDM,
     ELBO,
@@ -178,6 +178,28 @@ def test_bound_of_the_oracle_is_the_entropy_of_a_gaussian(steps):
         total += (w[:, None] * bound(oracle(x_t, t), c, t, gaussian)).sum() / steps
     entropy = 0.5 * math.log(2 * math.pi * math.e * std**2) - math.log(bin)
     assert_close(total.item(), entropy, rtol=0, atol=1e-4)
+
+
+def test_ends_of_the_bound_take_what_lies_beyond():
+    """In the last move alone; an end's value is likelier by it, a value between as likely as without."""
+    schedule, x = LinearBeta(100, 1e-3, 0.2), torch.tensor([[-1.0, 0.2, 1.0]], dtype=f64)
+    gaussian, x_t = GaussianNoise(schedule), x * 0.9
+    for i in (1, 2):
+        t = full(1, i / 100)
+        c = Corrupted(x_t, x_t, x, x < 9, x < 9)
+        belief = Normal(0.0, 1.0, schedule)(x_t, t)
+        free, ended = (Bound(100, 0.01, ends)(belief, c, t, gaussian)[0] for ends in (None, (-1, 1)))
+        if i == 1:
+            assert torch.equal(ended, -100 * belief.log_mass(x, 0.01, (-1, 1))[0])
+            assert (ended[[0, 2]] < free[[0, 2]]).all()
+        assert ended[1] == free[1]
+        assert i == 1 or torch.equal(ended, free)
+
+
+@pytest.mark.parametrize("ends", [(1.0, -1.0), (0.0, 0.0), (0.0,), (-1.0, float("nan"))])
+def test_ends_that_do_not_rise_are_refused(ends):
+    with pytest.raises(Refused, match="ends"):
+        Bound(10, ends=ends)
 
 
 # -- closed forms
@@ -367,7 +389,8 @@ def test_sums_over_ranks_and_micro_batches_are_the_whole(corruption, objective):
     assert abs(sum(a / k for a, _, k in parts) / 4 - total / count) > 1e-4
 
 
-def test_hybrid_teaches_the_width_alone():
+@pytest.mark.parametrize("head", [Learned(), LearnedLog(100)], ids=["learned", "learned_log"])
+def test_hybrid_teaches_the_width_alone(head):
     """The mean's gradient is the main objective's, to the bit; the width has one of its own."""
     schedule, n = LinearBeta(100, 1e-3, 0.2), 32
     gaussian, t = GaussianNoise(schedule), torch.arange(2, 34).double() / 100
@@ -376,7 +399,7 @@ def test_hybrid_teaches_the_width_alone():
     main = Weighted(MSE(), Simple())
     gradients = []
     for objective in (main, Hybrid(main, Bound(100, 0.01), 1.0)):
-        belief = Epsilon().build(Says(lambda y, noise: out), gaussian, Learned())(c.x_t, t)
+        belief = Epsilon().build(Says(lambda y, noise: out), gaussian, head)(c.x_t, t)
         gradients.append(torch.autograd.grad(objective(belief, c, t, gaussian).sum(), out)[0])
     assert torch.equal(gradients[0][:, :2], gradients[1][:, :2])
     assert (gradients[0][:, 2:] == 0).all()

@@ -15,7 +15,6 @@ what is found is the density of data with the noise of t_min, sigma / alpha, add
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,7 +44,7 @@ class Terms(NamedTuple):
 
 @torch.no_grad()
 def vlb_terms(denoiser: Denoiser, corruption: Markov, batch: Batch, steps: int, random, bin: float = 2 / 255,
-              ends: Sequence[float] | None = None, looks: int | None = None) -> Terms:  # fmt: skip
+              ends: tuple[float, float] | None = None, looks: int | None = None) -> Terms:  # fmt: skip
     """The variational bound in `steps` steps (Ho et al., 2020, arXiv:2006.11239, eq. 5), a draw of x_t for each term.
 
     `bin` and `ends` are the objective `Bound`'s: of what data is rounded to, and for tokens not looked at. `looks`

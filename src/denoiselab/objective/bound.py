@@ -1,7 +1,6 @@
 """The variational bound, and a main objective beside it."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ class Bound(Objective):
     `ends` are the least and the greatest, if there are: what lies beyond counts to them (Ho et al., 2020,
     arXiv:2006.11239, eq. 13)."""
 
-    def __init__(self, steps: int, bin: float = 2 / 255, ends: Sequence[float] | None = None):
+    def __init__(self, steps: int, bin: float = 2 / 255, ends: tuple[float, float] | None = None):
         if steps < 1:
             raise Refused("objective.steps counts the steps of the bound", steps, "give at least 1")
         if not 0 < bin <= 2:
