@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from product import content
 from torch import nn
 
 from denoiselab import build, check
@@ -21,11 +22,14 @@ CHOICES = [(group, choice) for group, choices in groups().items() for choice in 
 
 each_choice = pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}-{c}" for g, c in CHOICES])
 # What reads a key that another choice has.
-ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}
+ALONG = {
+    "objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"], "posterior=learned_log": ["times=grid"],
+}  # fmt: skip
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"}}
+CALLED_WITH = {f"denoiselab.grid.{grid}": {"schedule", "steps"} for grid in groups()["grid"]}
+CALLED_WITH["denoiselab.architecture.adapters.Convolutions"] = {"shape", "given"}
 
 
 def composed(*overrides):
@@ -58,10 +62,6 @@ def nodes(node):
             yield from nodes(value)
 
 
-def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
-
-
 # -- each choice
 
 
@@ -84,7 +84,7 @@ def test_the_list_shows_every_choice_and_its_line(capsys):
 def test_all_choices_compose(number):
     """As many compositions as the largest group has choices, each group going through its own."""
     parts = {g: list(c)[number % len(c)] for g, c in groups().items() if g not in OVERLAYS and c}
-    along = ALONG.get(f"objective={parts['objective']}", [])
+    along = [more for g, c in parts.items() for more in ALONG.get(f"{g}={c}", [])]
     cfg = composed(*(f"{g}={c}" for g, c in parts.items() if f"{g}=" not in str(along)), *along)
     plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)
     build.allow(plain)
@@ -117,8 +117,9 @@ TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_ever
         "evaluation.metrics=[]", "data.batch_size=8", "logger=none", "trainer.enable_progress_bar=false"]  # fmt: skip
 SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
-    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]"],
+    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
+    "dit": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]
 POINTS = ["architecture=mlp", *SMALL["mlp"], "sampler.steps=2"]
@@ -135,6 +136,7 @@ DATA = {
     "dates": [*TEXT, "data.train=64", "data.val=8", "data.test=8"],
     "shakespeare": [*TEXT, "data.path={root}/text-tinyshakespeare/input.txt", "data.n=64"],
     "text_file": [*TEXT, "data.path={text}", "data.length=16"],
+    "shapes": [*SMALL_PICTURES, "data.size=16", "data.train=64", "data.val=8", "data.test=8"],
     "moons": [*POINTS, "data.n=64"],
     "ring": [*POINTS, "data.n=64"],
 }

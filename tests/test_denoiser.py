@@ -6,14 +6,17 @@ from common import Says
 from torch import nn
 from torch.testing import assert_close
 
-from denoiselab.corruption import Absorbing, Additive, GaussianNoise, Terminal, TokenMask
+from denoiselab.corruption import Absorbing, Additive, Discrete, GaussianNoise, Generative, Terminal, TokenMask
 from denoiselab.denoiser import (
     X0,
+    Clipped,
     Epsilon,
     Karras,
     Large,
     Learned,
+    LearnedLog,
     Logits,
+    Mu,
     Point,
     Residual,
     Spread,
@@ -24,7 +27,7 @@ from denoiselab.denoiser import (
     V,
     Velocity,
 )  # fmt: skip
-from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.schedule import Constant, Cosine, CosineBeta, Exploding, Linear, LinearBeta, ZeroTerminalSNR
 from denoiselab.spec import Refused, Spec
 
 f64 = torch.float64
@@ -42,6 +45,11 @@ def karras(alpha, sigma, x, z, std=0.5):
     return (x - c_skip * x_t / alpha) / c_out
 
 
+def betas_of(schedule):
+    alpha = schedule.alpha(torch.arange(schedule.steps + 1, dtype=f64) / schedule.steps)
+    return 1 - (alpha[1:] / alpha[:-1]) ** 2
+
+
 # A parameterization, and what its network says when it says the truth.
 PARAMETERIZATIONS = {
     "x0": (X0(), lambda a, b, x, z: x),
@@ -51,12 +59,20 @@ PARAMETERIZATIONS = {
     "velocity": (Velocity(), lambda a, b, x, z: z - x),
     "karras": (Karras(), karras),
 }
-HEADS = {"dirac": Point(), "large": Large(), "learned": Learned()}
+# Schedules that are tables, with their betas, float64.
+TABLES = {
+    "linear_beta": (LinearBeta(), torch.linspace(1e-4, 0.02, 1000, dtype=f64)),
+    "linear_beta_20": (LinearBeta(20, 0.01, 0.6), torch.linspace(0.01, 0.6, 20, dtype=f64)),
+    "cosine_beta": (CosineBeta(), betas_of(CosineBeta())),
+    "zero_terminal_snr": (ZeroTerminalSNR(LinearBeta()), betas_of(ZeroTerminalSNR(LinearBeta()))),
+}
+HEADS = {"dirac": Point(), "large": Large(), "learned": Learned()}  # between certain and widest, whatever is said
+EVERY_HEAD = HEADS | {"learned_log": LearnedLog(1000)}
 IMAGE, TEXT = Spec("image", (3, 4, 4)), Spec("tokens", (9,), VOCABULARY)
 
 parameterizations = pytest.mark.parametrize("plan, truth", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-heads = pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+tables = pytest.mark.parametrize("schedule, betas", TABLES.values(), ids=TABLES)
 
 
 def sample(schedule, dtype=f64):
@@ -108,7 +124,7 @@ def test_karras_is_edms_preconditioning(schedule):
 
 
 @schedules
-@heads
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_heads_lie_between_certain_and_widest(schedule, head):
     x, _, t, alpha, sigma, x_t = sample(schedule)
     channels = head.accepts(IMAGE.having(Additive)).given[0]
@@ -126,17 +142,99 @@ def test_heads_lie_between_certain_and_widest(schedule, head):
 
 
 @parameterizations
-@heads
+@pytest.mark.parametrize("head", EVERY_HEAD.values(), ids=EVERY_HEAD)
 def test_mixing_is_float32_whatever_the_network_runs_in(plan, truth, head):
     x, z, t, alpha, sigma, x_t = sample(Cosine(), torch.float32)
-    channels = head.accepts(IMAGE.having(Additive)).given[0]
+    channels = head.accepts(IMAGE.having(Additive, Generative)).given[0]
     said = torch.cat((truth(alpha, sigma, x, z), torch.zeros_like(x)), 1)[:, :channels].bfloat16()
     belief = build(plan, Cosine(), lambda y, n: said, head)(x_t, t)
     exact = build(plan, Cosine(), lambda y, n: said.float(), head)(x_t, t)
     assert belief.mean.dtype == torch.float32
     assert torch.equal(belief.mean, exact.mean)
-    text = Tokens(Says(lambda y, n: torch.zeros(*y.shape, VOCABULARY, dtype=torch.bfloat16)), Logits())
+    text = Tokens(Says(lambda y, n: torch.zeros(*y.shape, VOCABULARY, dtype=torch.bfloat16)), Linear(), Logits())
     assert text(torch.zeros(2, 9, dtype=torch.int64), torch.ones(())).logits.dtype == torch.float32
+
+
+# -- what a table of steps knows: the lines of DDPM and improved DDPM, with betas alone
+
+
+class Published:
+    """q(x_s | x_t, x) one step earlier, as in Ho et al. and in improved DDPM's code; all of shape (steps, 1)."""
+
+    def __init__(self, betas):
+        bar = (1 - betas).cumprod(0)
+        before = torch.cat((torch.ones(1, dtype=f64), bar[:-1]))
+        self.of_x = (before.sqrt() * betas / (1 - bar))[:, None]
+        self.of_x_t = ((1 - betas).sqrt() * (1 - before) / (1 - bar))[:, None]
+        variance = betas * (1 - before) / (1 - bar)
+        self.least = torch.cat((variance[1:2], variance[1:])).log()[:, None]
+        self.most = betas.log()[:, None]
+        self.bar = bar[:, None]
+
+
+def every_step(betas):
+    """Of each step of a table t, x, x_t and the published coefficients."""
+    n, published = len(betas), Published(betas)
+    x, z = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(0), dtype=f64)
+    x_t = published.bar.sqrt() * x + (1 - published.bar).sqrt() * z
+    return torch.arange(1, n + 1, dtype=f64) / n, x, x_t, published
+
+
+@tables
+@pytest.mark.parametrize("dtype, error", [(f64, 1e-11), (torch.float32, 2e-5)], ids=["float64", "float32"])
+def test_mu_told_the_truth_predicts_clean_data(schedule, betas, dtype, error):
+    t, x, x_t, published = every_step(betas)
+    said = (published.of_x * x + published.of_x_t * x_t).to(dtype)
+    belief = build(Mu(), schedule, lambda y, n: said)(x_t.to(dtype), t.to(dtype))
+    assert belief.mean.dtype == dtype
+    # In units of what is said: late steps tell little about x. A time in float32 is a little off the table.
+    assert ((belief.mean - x).abs() * published.of_x).max() < error
+
+
+@tables
+def test_mu_and_what_was_added_say_the_same(schedule, betas):
+    """Of any output, right or wrong: the mean of the way back is what mu says."""
+    t, _, x_t, _ = every_step(betas)
+    said = torch.randn(len(t), 3, generator=torch.Generator().manual_seed(1), dtype=f64)
+    belief = build(Mu(), schedule, lambda y, n: said)(x_t, t)
+    back = GaussianNoise(schedule).transition(t, t - 1 / schedule.steps)
+    assert_close(back(x_t, belief).mean[1:], said[1:], rtol=1e-9, atol=1e-9)
+
+
+@tables
+def test_learned_log_is_improved_ddpm(schedule, betas):
+    """Mean and variance of each move, the first step's variance that of the second; v far outside of [0, 1] too."""
+    t, x, x_t, published = every_step(betas)
+    v = torch.randn(len(t), 3, generator=torch.Generator().manual_seed(1), dtype=f64) * 2
+    denoiser = build(X0(), schedule, lambda y, n: torch.cat((x, v), 1), LearnedLog(schedule.steps))
+    back = GaussianNoise(schedule).transition(t, (t - 1 / schedule.steps).clamp(min=0))(x_t, denoiser(x_t, t))
+    share = (v + 1) / 2
+    want = share * published.most + (1 - share) * published.least
+    assert_close(back.var.log(), want, rtol=0, atol=1e-8)
+    assert_close(back.mean, published.of_x * x + published.of_x_t * x_t, rtol=1e-9, atol=1e-9)
+
+
+def test_learned_log_in_float32_is_that_of_float64():
+    schedule, betas = TABLES["linear_beta"]
+    t, x, x_t, published = every_step(betas)
+    v = torch.randn(len(t), 3, generator=torch.Generator().manual_seed(1), dtype=f64).clamp(-1, 1).float()
+    denoiser = build(X0(), schedule, lambda y, n: torch.cat((x.float(), v), 1), LearnedLog(1000))
+    belief = denoiser(x_t.float(), t.float())
+    assert belief.var.dtype == torch.float32
+    back = GaussianNoise(schedule).transition(t, (t - 1e-3).clamp(min=0))(x_t.float(), belief)
+    share = (v + 1) / 2
+    assert_close(back.var.log().double(), share * published.most + (1 - share) * published.least, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", [Point(), Large()], ids=["small", "large"])
+def test_clipped_is_the_published_variance(head):
+    """Small: that of the second step at the first; large is as it was."""
+    schedule, betas = TABLES["linear_beta"]
+    t, x, x_t, published = every_step(betas)
+    denoiser = Clipped(build(X0(), schedule, lambda y, n: x, head), schedule, 1000)
+    back = GaussianNoise(schedule).transition(t, (t - 1e-3).clamp(min=0))(x_t, denoiser(x_t, t))
+    assert_close(back.var.log(), (published.least if isinstance(head, Point) else published.most).expand_as(x))
+    assert torch.equal(denoiser(x_t, t).mean, x)
 
 
 @parameterizations
@@ -202,7 +300,7 @@ def test_substitution_keeps_what_is_shown_and_believes_in_no_mask():
 def test_substitution_gives_no_gradient_where_nothing_is_hidden():
     x, hidden, x_t, logits = text_of()
     logits.requires_grad_()
-    subs = Substituted(Tokens(Says(lambda y, n: logits), Logits()), VOCABULARY)
+    subs = Substituted(Tokens(Says(lambda y, n: logits), Linear(), Logits()), VOCABULARY)
     belief = subs(x_t, torch.ones(()))
     (belief.log_prob(x).sum() + belief.mean.square().sum()).backward()
     assert logits.grad.isfinite().all()
@@ -219,11 +317,14 @@ ACCEPTED = {
     "v": (V(), IMAGE.having(Additive, Terminal)),
     "velocity": (Velocity(), IMAGE.having(Additive, Terminal)),
     "karras": (Karras(), IMAGE.having(Additive)),
+    "mu": (Mu(), IMAGE.having(Additive, Discrete)),
+    "mu_terminal": (Mu(), IMAGE.having(Additive, Discrete, Terminal)),
     "logits": (TokenLogits(), TEXT),
     "subs": (Subs(), TEXT.having(Absorbing)),
     "dirac": (Point(), IMAGE),
     "large": (Large(), IMAGE.having(Additive)),
     "learned": (Learned(), IMAGE.having(Additive)),
+    "learned_log": (LearnedLog(9), IMAGE.having(Additive, Generative)),
     "categorical": (Logits(), TEXT),
 }
 REFUSED = {
@@ -232,8 +333,12 @@ REFUSED = {
     "v": (V(), IMAGE),
     "velocity": (Velocity(), IMAGE),
     "karras": (Karras(), IMAGE),
+    "mu": (Mu(), IMAGE.having(Discrete)),
+    "mu_continuous": (Mu(), IMAGE.having(Additive)),
     "large": (Large(), IMAGE),
     "learned": (Learned(), IMAGE),
+    "learned_log": (LearnedLog(9), IMAGE.having(Generative)),
+    "learned_log_endless": (LearnedLog(9), IMAGE.having(Additive)),
     "x0_text": (X0(), TEXT),
     "logits_image": (TokenLogits(), IMAGE),
     "subs": (Subs(), TEXT),
@@ -259,4 +364,6 @@ def test_heads_say_what_the_network_must_give():
     assert Point().accepts(IMAGE).given == (3, 4, 4)
     assert Learned().accepts(IMAGE.having(Additive)).given == (6, 4, 4)
     assert Spread in Learned().accepts(IMAGE.having(Additive)).facts
+    assert LearnedLog(9).accepts(IMAGE.having(Additive, Generative)).given == (6, 4, 4)
+    assert Spread in LearnedLog(9).accepts(IMAGE.having(Additive, Generative)).facts
     assert Logits().accepts(TEXT).given == (9, VOCABULARY)

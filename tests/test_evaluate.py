@@ -7,10 +7,10 @@ from test_module import TEXT, N, module, table
 from denoiselab.data.base import Identity, Loaded, Once, Table
 from denoiselab.evaluation.evaluate import Evaluation, empty, generate, refusal
 from denoiselab.evaluation.metrics import PSNR, Metric, TokenAccuracy, Value
+from denoiselab.grid import even
 from denoiselab.sampler import DDIM, Ancestral, Generates, Loop, OneShot
 from denoiselab.schedule import Linear
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even
 
 GENERATING = {
     "diffusion": Loop(DDIM(), even, 3),

@@ -254,7 +254,7 @@ TARGETS = [
     "pytorch_lightning.strategies.DeepSpeedStrategy",
     "numpy.load", "yaml.unsafe_load", "denoiselab.schedule.Cosine.__class__",
     "denoiselab.schedule.Cosine.__init__.__globals__", "denoiselab.schedule.Cosine.__subclasses__",
-    "denoiselab.times.torch.load", "denoiselab.nothing.Here", "denoiselab.schedule.Nothing",
+    "denoiselab.grid.torch.load", "denoiselab.nothing.Here", "denoiselab.schedule.Nothing",
 ]  # fmt: skip
 PLACES = {
     "part": lambda config, node: config.__setitem__("corruption", node),

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Kept, Known
+from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Kept, Known, log_ndtr
 from denoiselab.randomness import Keyed
 
 V = 5
@@ -132,10 +133,61 @@ def test_mass_of_a_small_bin_is_density_times_width():
     assert_close(p.log_mass(MEAN + 0.1, 1e-4), p.log_prob(MEAN + 0.1) + math.log(1e-4), rtol=0, atol=1e-6)
 
 
-def test_mass_is_finite_far_out_and_at_no_width():
-    for p in (Gaussian(MEAN, VAR), Gaussian(MEAN, 0.0)):
-        assert p.log_mass(MEAN + 1e3, 0.1).isfinite().all()
-        assert p.log_prob(MEAN).isfinite().all()
+@pytest.mark.parametrize("dtype", [f64, torch.float32], ids=["float64", "float32"])
+def test_mass_is_finite_far_out_and_at_no_width(dtype):
+    for var in (VAR, torch.zeros(2, dtype=f64)):
+        m, v = leaf(MEAN.to(dtype)), leaf(var.to(dtype))
+        for ends in (None, (-1.0, 1.0)):
+            mass = Gaussian(m, v).log_mass(MEAN.to(dtype) + 1e3, 0.1, ends)
+            assert mass.isfinite().all()
+            assert all(g.isfinite().all() for g in torch.autograd.grad(mass.sum(), (m, v)))
+        assert Gaussian(m, v).log_prob(MEAN.to(dtype)).isfinite().all()
+
+
+LEVELS = torch.linspace(-1, 1, 256, dtype=f64)[:, None]  # of pictures
+BIN, ENDS = 2 / 255, (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("mean", [-3.0, -1.0, 0.0, 0.4, 1.003, 2.0])
+@pytest.mark.parametrize("std", [1e-3, 0.01, 0.3, 1.0, 100.0])
+def test_masses_of_all_levels_add_up_to_1_whatever_lies_beyond_the_ends(mean, std):
+    for dtype, error in ((f64, 1e-12), (torch.float32, 1e-4)):  # of a level in float32, in units of std
+        mass = Gaussian(torch.full((1,), mean, dtype=dtype), std**2).log_mass(LEVELS.to(dtype), BIN, ENDS)
+        assert mass.dtype == dtype
+        assert abs(mass.exp().sum().item() - 1) < error
+
+
+@pytest.mark.parametrize("mean", [-3.0, 0.0, 0.4])
+@pytest.mark.parametrize("std", [0.01, 0.3, 1.0, 100.0])
+def test_masses_are_differences_of_the_normal_distribution(mean, std):
+    """By scipy, each from the side where nothing cancels; far out as well, with all digits, in float32 too."""
+    stats = pytest.importorskip("scipy.stats", reason="compares with scipy, which is not installed")
+    low, high = (((LEVELS + side * BIN / 2 - mean) / std).numpy() for side in (-1, 1))
+    low[0], high[-1] = -float("inf"), float("inf")
+    low, high = np.where(high + low > 0, -high, low), np.where(high + low > 0, -low, high)
+    far, near = stats.norm.logcdf(low), stats.norm.logcdf(high)
+    want = torch.from_numpy(near + np.log(-np.expm1(far - near)))
+    for dtype, error in ((f64, 1e-9), (torch.float32, 1e-5)):
+        mass = Gaussian(torch.full((1,), mean, dtype=dtype), std**2).log_mass(LEVELS.to(dtype), BIN, ENDS)
+        assert_close(mass.double(), want, rtol=error, atol=error)
+
+
+def test_ends_change_what_lies_at_the_ends_alone():
+    p = Gaussian(torch.full((1,), 0.7, dtype=f64), 0.1)
+    with_ends, without = p.log_mass(LEVELS, BIN, ENDS), p.log_mass(LEVELS, BIN)
+    assert torch.equal(with_ends[1:-1], without[1:-1])
+    assert (with_ends[[0, -1]] > without[[0, -1]]).all()
+
+
+def test_the_normal_tail_has_its_gradient():
+    """Mills' ratio: -z < d log Phi / dz < -z - 1 / z, and no step where the series begins."""
+    z = leaf(-torch.logspace(0, 12, 200, dtype=f64))
+    (slope,) = torch.autograd.grad(log_ndtr(z).sum(), z)
+    assert (slope >= -z).all()
+    assert (slope <= -z - 1 / z).all()
+    at = torch.tensor([-25.0 - 1e-9, -25.0 + 1e-9], dtype=f64)
+    assert_close(*log_ndtr(at), rtol=0, atol=1e-7)
+    assert torch.autograd.gradcheck(log_ndtr, leaf(torch.linspace(-40, 9, 50, dtype=f64)))
 
 
 @numbers
@@ -245,6 +297,8 @@ def leaf(x):
 GRADIENTS = {
     "gaussian_log_prob": lambda m, v: Gaussian(m, v).log_prob(MEAN + 1),
     "gaussian_log_mass": lambda m, v: Gaussian(m, v).log_mass(MEAN + 0.1, 0.1),
+    "gaussian_log_mass_far": lambda m, v: Gaussian(m, v).log_mass(MEAN + 9, 0.1),
+    "gaussian_log_mass_ends": lambda m, v: Gaussian(m, v).log_mass(MEAN + 0.1, 0.1, (-9.0, 0.6)),
     "gaussian_sample": lambda m, v: Gaussian(m, v).sample(keys(2)),
     "gaussian_kl_to": lambda m, v: Gaussian(MEAN, VAR).kl(Gaussian(m + 1, v)),
 }

@@ -9,12 +9,12 @@ from common import Says, full, keys, randn, ring
 from torch.testing import assert_close
 
 from denoiselab.corruption import GaussianNoise
-from denoiselab.denoiser import Epsilon, Point, Velocity
+from denoiselab.denoiser import Epsilon, LearnedLog, Point, Velocity
+from denoiselab.grid import even, quadratic
 from denoiselab.oracle import Points
 from denoiselab.posterior import Dirac, Gaussian
 from denoiselab.sampler import DDIM, Euler, Heun, Loop
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
-from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)
@@ -103,6 +103,22 @@ def test_moves_are_diffusers_ddpm(variance):
         kernel = gaussian.transition(t, s)(x_t, belief)
         theirs = reference.step(eps, at, x_t, generator=torch.Generator().manual_seed(at)).prev_sample
         z = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(at), dtype=f64) if at else 0.0
+        assert_close(kernel.mean + kernel.var.sqrt() * z, theirs, rtol=0, atol=1e-9)
+
+
+def test_learned_variance_is_diffusers_learned_range():
+    """Of all steps but the first, where diffusers draws nothing and names no variance."""
+    reference = diffusers("DDPMScheduler", clip_sample=False, variance_type="learned_range")
+    schedule = LinearBeta()
+    gaussian = GaussianNoise(schedule)
+    x_t, eps, width = randn(3, 4, 3, 5, 5)
+    said = torch.cat((eps, width), 1)
+    denoiser = Epsilon().build(Says(lambda y, noise: said), gaussian, LearnedLog(1000))
+    for at in (1, 2, 10, 500, 998, 999):
+        t, s = full(4, (at + 1) / 1000), full(4, at / 1000)
+        kernel = gaussian.transition(t, s)(x_t, denoiser(x_t, t))
+        theirs = reference.step(said, at, x_t, generator=torch.Generator().manual_seed(at)).prev_sample
+        z = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(at), dtype=f64)
         assert_close(kernel.mean + kernel.var.sqrt() * z, theirs, rtol=0, atol=1e-9)
 
 

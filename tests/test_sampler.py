@@ -8,13 +8,13 @@ from common import full, keys, randn, ring
 
 from denoiselab.corruption import Batch, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
 from denoiselab.denoiser import Denoiser
+from denoiselab.grid import even, quadratic
 from denoiselab.oracle import Normal, Points, Texts
 from denoiselab.posterior import Categorical, Dirac, Gaussian
 from denoiselab.randomness import Keyed, Random
 from denoiselab.sampler import DDIM, Ancestral, Euler, Generates, Heun, Loop, OneShot
 from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(20.0)}

@@ -6,10 +6,11 @@ from typing import ClassVar
 import pytest
 
 from denoiselab.corruption import Additive, Markov, Reversible, TokenMask
+from denoiselab.grid import even
 from denoiselab.sampler import DDIM, Loop
 from denoiselab.schedule import Constant, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec, about, compose, name, near
-from denoiselab.times import OnGrid, even
+from denoiselab.times import OnGrid
 
 IMAGE = Spec("image", (3, 8, 8))
 # What a user can get wrong, and what the refusal must name.

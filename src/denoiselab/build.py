@@ -38,11 +38,11 @@ from denoiselab.times import Times
 # The modules whose classes are parts of a cell. What else is here (folders opened, processes started ...) is no part.
 PARTS = (
     "denoiselab.architecture", "denoiselab.corruption", "denoiselab.data", "denoiselab.denoiser",
-    "denoiselab.evaluation", "denoiselab.guidance", "denoiselab.objective", "denoiselab.optim",
+    "denoiselab.evaluation", "denoiselab.grid", "denoiselab.guidance", "denoiselab.objective", "denoiselab.optim",
     "denoiselab.run.averaging", "denoiselab.run.logger", "denoiselab.sampler", "denoiselab.schedule",
     "denoiselab.times",
 )  # fmt: skip
-FUNCTIONS = "denoiselab.times"  # whose functions are parts too: the grids
+FUNCTIONS = "denoiselab.grid"  # whose functions are parts too: the grids
 # What a library may give: other classes of it read files, pickles among them, and run commands.
 LIBRARIES = {
     "torch.optim": torch.optim.Optimizer,
@@ -91,7 +91,7 @@ def within(name: str, roots: Iterable[str]) -> bool:
 
 def resolved(target: str, where: str):
     """What a target names. Its path is that of a module and a name in it: a path through attributes leads anywhere
-    (denoiselab.times.torch is no module)."""
+    (denoiselab.grid.torch is no module)."""
     module, _, leaf = target.rpartition(".")
     try:
         thing = getattr(importlib.import_module(module), leaf)
@@ -130,8 +130,15 @@ def targets(node, where: str = "config"):
 def told(node, spec: Spec):
     """A copy in which `???` leaves named like a field of the spec have its value."""
     if isinstance(node, dict):
-        return {k: getattr(spec, k) if v == "???" and k in Spec._fields else told(v, spec) for k, v in node.items()}
+        return {
+            k: listed(getattr(spec, k)) if v == "???" and k in Spec._fields else told(v, spec) for k, v in node.items()
+        }
     return [told(v, spec) for v in node] if isinstance(node, list) else node
+
+
+def listed(value):
+    """A field of the spec as a configuration would say it."""
+    return [listed(v) for v in value] if isinstance(value, tuple) else value
 
 
 def missing(node, where: str):

@@ -38,8 +38,13 @@ COLLECTIONS = ("callbacks", "edits")  # groups that are dictionaries of nodes; o
 REPEATED = ("trainer", "data", "times", "schedule")  # groups that others repeat, or numbers of them
 PARTIAL = ("grid", "optimizer")  # groups whose choices are functions
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
-# Ranges, their upper ends outside, of numbers that a library's constructor takes as they come.
-RANGES = {"torch.optim.SGD.momentum": (0, 1), "pytorch_lightning.callbacks.EarlyStopping.patience": (0, LARGEST)}
+# Ranges, their upper ends outside, of numbers that a library's constructor takes as they come, and of functions, which
+# are not called before there is a network.
+RANGES = {
+    "torch.optim.SGD.momentum": (0, 1), "pytorch_lightning.callbacks.EarlyStopping.patience": (0, LARGEST),
+    "denoiselab.grid.karras.rho": (1, 1000), "denoiselab.grid.karras.low": (1e-6, 1),
+    "denoiselab.grid.karras.high": (1, 1e6),
+}  # fmt: skip
 HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 
 
@@ -84,10 +89,14 @@ def fits(value, hint) -> bool:
 
 
 def gives(value: dict, hint) -> bool:
-    """What a node makes against an annotation: an instance of its class, or a function where it is a partial one."""
+    """What a node makes against an annotation: an instance of its class, or, where it is a partial one, a function or
+    what makes instances of the class that is asked."""
     thing = get_object(value["_target_"])
     if value.get("_partial_"):
-        return typing.get_origin(hint) is collections.abc.Callable and not inspect.isclass(thing)
+        made = typing.get_args(hint)[-1:]
+        return typing.get_origin(hint) is collections.abc.Callable and (
+            not inspect.isclass(thing) or any(inspect.isclass(kind) and issubclass(thing, kind) for kind in made)
+        )
     return not (inspect.isclass(thing) and inspect.isclass(hint)) or issubclass(thing, hint)
 
 

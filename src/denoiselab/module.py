@@ -34,7 +34,7 @@ from denoiselab.randomness import Keyed, key
 from denoiselab.sampler import Sampler
 from denoiselab.schedule import match
 from denoiselab.spec import Failed, Spec
-from denoiselab.times import Times
+from denoiselab.times import Learns, Times
 
 CALMER = "a smaller optimizer.lr, a longer lr_schedule.warmup, or trainer.gradient_clip_val"
 NAMED = 8  # samples that a message names
@@ -67,6 +67,8 @@ class Asked(NamedTuple):
     belief: Posterior
     cost: Tensor  # unreduced, importance and scores included
     count: Tensor
+    drawn: Tensor  # t before it was brought to where the schedule is finite
+    importance: Tensor
 
 
 class Priced(NamedTuple):
@@ -88,6 +90,8 @@ class DenoisingModule(pl.LightningModule):
         self.corruption, self.denoiser, self.times = parts.corruption, parts.denoiser, parts.times
         self.optimizer, self.rate, self.seed, self.evaluation_seed = optimizer, rate, seed, evaluation_seed
         self.frozen = frozen
+        self.learns = Learns in parts.spec.facts and not frozen
+        self.lessons: list[Tensor] = []  # since the last step
         self.watch = parts.objective.held_out()
         self.last_loss: Tensor | None = None
         self.priced: list[Priced] = []  # since the last step
@@ -100,8 +104,8 @@ class DenoisingModule(pl.LightningModule):
         """Corrupts a share of a batch and asks the denoiser, its own unless another is given."""
         denoiser = denoiser or self.denoiser
         schedule = self.corruption.schedule
-        t, importance = times(share.place, share.n, when)
-        t = t.clamp(schedule.t_min, schedule.t_max)
+        drawn, importance = times(share.place, share.n, when)
+        t = drawn.clamp(schedule.t_min, schedule.t_max)
         batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
         corrupted = self.corruption(batch, t, noise)
         for name, edit in edits.items():
@@ -109,7 +113,7 @@ class DenoisingModule(pl.LightningModule):
         belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
         cost = self.parts.objective(belief, corrupted, t, self.corruption)
         cost = cost * (corrupted.scored * match(importance, cost))
-        return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted))
+        return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted), drawn, importance)
 
     # -- training
 
@@ -126,6 +130,8 @@ class DenoisingModule(pl.LightningModule):
         when = Keyed(key(self.seed, 3, 0 if self.frozen else self.global_step, share.place))
         asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)), edits=self.parts.edits)
         self.priced.append(Priced(share.batch.key, asked.t, asked.cost.detach()))
+        if self.learns:
+            self.lessons.append(lesson(asked, share))
         total = asked.cost.sum()
         if self.alone:
             loss = total / asked.count.clamp(min=1)
@@ -160,6 +166,9 @@ class DenoisingModule(pl.LightningModule):
         if not math.isfinite(self.last_loss.item()) or not (scaled or math.isfinite(norm.item())):
             raise Failed(self.not_finite(optimizer, norm))
         self.priced.clear()
+        if self.learns:
+            self.times.learn(*self.trainer.strategy.reduce(torch.stack(self.lessons).sum(0), reduce_op="sum"))
+            self.lessons.clear()
         if not gradient_clip_val:
             return
         if gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
@@ -210,6 +219,15 @@ class DenoisingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         total, count = self.trainer.strategy.reduce(torch.stack(self.held_out).sum(0), reduce_op="sum")
         self.log("val/loss", total / count.clamp(min=1))
+
+
+def lesson(asked: Asked, share: Share) -> Tensor:
+    """Times as drawn and mean costs, not reweighted, of the samples of a share, (2, n) by place in the global batch: 0
+    elsewhere, so that the sum over shares is the batch."""
+    cost = asked.cost.detach().flatten(1).mean(1) / asked.importance
+    whole = cost.new_zeros(2, share.n)
+    whole[:, share.place] = torch.stack((asked.drawn.to(cost), cost))
+    return whole
 
 
 def more(n: int, named: int) -> str:

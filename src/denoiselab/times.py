@@ -1,18 +1,20 @@
-"""Times: where in [0, 1] training draws; and grids: where sampling looks.
+"""Times: where in [0, 1] training draws t, for the places of a global batch; apart from the schedule.
 
-`Times` draws t for the places of a global batch; a `grid` is a function of (schedule, steps) to decreasing times from
-1 to 0. Both are apart from the schedule: any goes with any.
+Most laws of t are not reweighted: they are a choice of what counts. `Importance` is: its mean is that of even times.
 """
 
 import abc
+import math
 
 import torch
 from torch import Tensor, nn
 
+from denoiselab.corruption import Additive
 from denoiselab.schedule import Schedule
 from denoiselab.spec import Refused
 
 FARTHEST = 16.0  # of logits: beyond, t in float32 is 1
+MOST = 2**20  # parts whose losses are kept
 
 
 class Grid:
@@ -31,6 +33,14 @@ class Times(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def accepts(self, spec): ...
+
+
+class Learns(Times):
+    """A fact: the times learn from the losses."""
+
+    @abc.abstractmethod
+    def learn(self, t: Tensor, loss: Tensor) -> None:
+        """Takes the times as drawn and the losses of a whole global batch, both (n,) and by place, once a step."""
 
 
 class Uniform(Times):
@@ -111,14 +121,85 @@ class LogitNormal(Times):
         return spec
 
 
-# -- grids ---------------------------------------------------------------------------------------
+class KarrasLogNormal(Times):
+    """log(sigma / alpha) is normal; not reweighted (Karras et al., 2022, arXiv:2206.00364, table 1)."""
+
+    def __init__(self, schedule: Schedule, mean: float = -1.2, std: float = 1.2):
+        super().__init__()
+        if not (abs(mean) <= FARTHEST and 0 < std <= FARTHEST):
+            raise Refused(
+                "times.mean and times.std are those of the logarithm of the noise level", f"mean={mean} std={std}",
+                f"give a mean of -{FARTHEST:g} to {FARTHEST:g} and a std above 0, such as mean=-1.2 std=1.2",
+            )  # fmt: skip
+        self.schedule, self.mean, self.std = schedule, mean, std
+
+    def forward(self, place, n, random):
+        level = self.mean + self.std * random.normal((len(place), 1))[:, 0]
+        t = self.schedule.time(-2 * level.double()).to(level.dtype)
+        return t, torch.ones_like(t)
+
+    def accepts(self, spec):
+        return spec.needs(Additive, self, "use times=uniform or stratified: with this corruption sigma is not known")
 
 
-def even(schedule: Schedule, steps: int) -> Tensor:
-    """steps + 1 times, evenly from the schedule's t_max to 0, float64."""
-    return torch.linspace(schedule.t_max, 0, steps + 1, dtype=torch.float64)
+class CosineMapped(Times):
+    """t = 1 - 1 / (tan(pi u / 2) + 1), u uniform: of the linear schedule, the log-SNR of the cosine one; not reweighted
+    (Esser et al., 2024, arXiv:2403.03206)."""
+
+    def forward(self, place, n, random):
+        angle = random.uniform((len(place), 1))[:, 0].double() * (math.pi / 2)
+        t = (angle.sin() / (angle.sin() + angle.cos())).float()
+        return t, torch.ones_like(t)
+
+    def accepts(self, spec):
+        return spec
 
 
-def quadratic(schedule: Schedule, steps: int) -> Tensor:
-    """Square roots evenly spaced: denser near 0 (Song et al., 2021, arXiv:2010.02502)."""
-    return torch.linspace(schedule.t_max**0.5, 0, steps + 1, dtype=torch.float64).square()
+class Importance(Learns):
+    """More where losses are large: the last `history` losses L are kept in each of `bins` equal parts of [0, 1], and a
+    part is drawn in proportion to sqrt(mean L^2), or, in a share `uniform` of draws, evenly; reweighted. Even until all
+    parts have their history (Nichol and Dhariwal, 2021, arXiv:2102.09672, section 3.3)."""
+
+    def __init__(self, bins: int = 100, history: int = 10, uniform: float = 0.001):
+        super().__init__()
+        if not (1 <= bins <= MOST and 1 <= history <= MOST // bins):
+            raise Refused(
+                "times.bins are parts of [0, 1] and times.history the losses kept of each", f"{bins=} {history=}",
+                f"give at least 1 of both, and {MOST:,} losses at most",
+            )  # fmt: skip
+        if not 0 < uniform <= 1:
+            raise Refused("times.uniform is the share of even draws", uniform, "give more than 0, up to 1")
+        self.bins, self.history, self.uniform = bins, history, uniform
+        self.register_buffer("losses", torch.zeros(bins, history))
+        self.register_buffer("seen", torch.zeros(bins, dtype=torch.int64))
+
+    def density(self) -> Tensor:
+        """Of t in each part, 1 where it is even; (bins,) float64."""
+        size = self.losses.double().square().mean(1).sqrt()
+        # Where nothing is lost, any density will do.
+        size = size.clamp(min=1e-30) / size.clamp(min=1e-30).mean()
+        return torch.where((self.seen >= self.history).all(), self.uniform + (1 - self.uniform) * size, 1.0)
+
+    def forward(self, place, n, random):
+        which, where = random.uniform((len(place), 2)).double().unbind(1)
+        density = self.density()
+        part = torch.searchsorted(density.cumsum(0), which * self.bins, right=True).clamp(max=self.bins - 1)
+        return ((part + where) / self.bins).float(), (1 / density[part]).float()
+
+    @torch.no_grad()
+    def learn(self, t, loss):
+        part = (t.double() * self.bins).long().clamp(0, self.bins - 1)
+        part, order = part.sort(stable=True)
+        every = torch.arange(self.bins, device=t.device)
+        first, after = torch.searchsorted(part, every), torch.searchsorted(part, every, right=True)
+        # The rings go on in the order of places; of one part's losses in a batch, the last ones stay.
+        nth = torch.arange(len(t), device=t.device) - first[part]
+        kept = nth >= (after - first)[part] - self.history
+        slot = torch.where(kept, part * self.history + (self.seen[part] + nth) % self.history, self.losses.numel())
+        losses = torch.cat((self.losses.flatten(), self.losses.new_zeros(1)))
+        losses[slot] = loss[order].to(losses)
+        self.losses.copy_(losses[:-1].view_as(self.losses))
+        self.seen += after - first
+
+    def accepts(self, spec):
+        return spec.having(Learns)

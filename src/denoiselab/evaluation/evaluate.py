@@ -130,13 +130,16 @@ class Evaluation:
                 found[name].append(value.cpu())
         samples, cost, wanted = None, {}, {}
         if Generates in parts.agreed.facts:
-            began = time.perf_counter()
             denoiser = parts.guidance.build(parts.denoiser, parts.corruption, data)
-            wanted = conditions(data.split(split), parts.spec, self.samples)
+            began = time.perf_counter()
+            wanted = conditions(data.split(split), parts.agreed, self.samples)
             samples = generate(denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
                                self.batch_size, module.device, pulse, wanted)  # fmt: skip
             seconds = time.perf_counter() - began
-            cost = {"samples_per_second": len(samples) / seconds, "network_calls_per_sample": parts.sampler.calls}
+            cost = {
+                "samples_per_second": len(samples) / seconds,
+                "network_calls_per_sample": parts.guidance.calls * parts.sampler.calls,
+            }
         tensors = {name: torch.cat(values) for name, values in found.items()}
         evidence = Evidence(data=data, split=split, samples=samples, asked=wanted, **tensors)
         return evidence._replace(module=module, seed=self.seed, batch_size=self.batch_size, pulse=pulse, kept={}), cost

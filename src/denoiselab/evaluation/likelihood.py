@@ -3,18 +3,19 @@
 Both are functions of a denoiser and its corruption, and of a `random` of which row b serves sample b alone. Bits a
 dimension are nats / (d ln 2), d numbers or tokens a sample (`bits`).
 
-Flow. With r = sqrt(alpha^2 + sigma^2), y = x_t / r and theta = atan2(sigma, alpha), the probability flow (Song et al.,
+Flow. With r = sqrt(alpha^2 + sigma^2), y = x_t / r and u = -asinh(alpha / sigma), the probability flow (Song et al.,
 2021, arXiv:2011.13456, eq. 13) reads
 
-    dy / d log theta = (cos(theta) y - mean(x_t)) theta / sin(theta)
+    dy / du = alpha / r y - mean(x_t)
 
-whatever the schedule: no derivative of alpha and sigma, finite where alpha is 0, and a straight line for whatever
-varies less than the noise. log p(y) falls along it by the divergence. It is followed from theta(t_min) to theta(t_max),
-where the prior is known: what is found is the density of data with the noise of t_min, sigma / alpha, added.
+whatever the schedule: no derivative of alpha and sigma, and finite where alpha is 0. Where there is little noise u is
+the log of sigma / alpha, in which the divergence of what varies less than the noise is constant; where there is much,
+an angle. log p(y) falls along the flow by the divergence. It is followed from t_min to t_max, where the prior is known:
+what is found is the density of data with the noise of t_min, sigma / alpha, added.
 """
 
 import math
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ class Terms(NamedTuple):
 
 @torch.no_grad()
 def vlb_terms(denoiser: Denoiser, corruption: Markov, batch: Batch, steps: int, random, bin: float = 2 / 255,
-              ends: tuple[float, float] | None = None, looks: int | None = None) -> Terms:  # fmt: skip
+              ends: Sequence[float] | None = None, looks: int | None = None) -> Terms:  # fmt: skip
     """The variational bound in `steps` steps (Ho et al., 2020, arXiv:2006.11239, eq. 5), a draw of x_t for each term.
 
     `bin` and `ends` are the objective `Bound`'s: of what data is rounded to, and for tokens not looked at. `looks`
@@ -95,35 +96,41 @@ def flow_log_prob(denoiser: Denoiser, corruption: Reversible, x: Tensor, steps: 
     dims = x[0].numel()
     if bin is not None:
         x = x + (random.child("spread").uniform(x.shape).to(x) - 0.5) * bin
-    field = Field(denoiser, corruption.schedule, directions(x, random.child("probes"), probes), probes, context)
-    grid = geometric(corruption.schedule, steps).to(x.device)
-    y = x * grid[0].cos().to(x.dtype)
-    log_p = torch.zeros(len(x), dtype=torch.float64, device=x.device) + dims * grid[0].cos().log()
-    for a, b in pairwise(grid):
-        far, middle = (b / a).log(), (a * b).sqrt()
-        h = far.to(x.dtype)
+    places, far = path(corruption.schedule, steps, x.device)
+    field = Field(denoiser, directions(x, random.child("probes"), probes), probes, context)
+    first, last = places[0], places[-1]
+    y, h = x * first.cos.to(x.dtype), far.to(x.dtype)
+    log_p = torch.zeros(len(x), dtype=torch.float64, device=x.device) + dims * first.cos.log()
+    for a, middle, b in zip(places[:-1:2], places[1::2], places[2::2], strict=True):
         k_1, d_1 = field(y, a)
         k_2, d_2 = field(y + h / 2 * k_1, middle)
         k_3, d_3 = field(y + h / 2 * k_2, middle)
         k_4, d_4 = field(y + h * k_3, b)
         y = y + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
         log_p = log_p + far / 6 * (d_1 + 2 * d_2 + 2 * d_3 + d_4)
-    alpha, sigma = corruption.schedule(torch.tensor(corruption.schedule.t_max, dtype=torch.float64, device=x.device))
-    r = (alpha**2 + sigma**2).sqrt()
-    x_1 = y * r.to(x.dtype)
-    log_p = log_p + corruption.prior(x_1).log_prob(x_1).double().flatten(1).sum(1) + dims * r.log()
+    x_1 = y * last.r.to(x.dtype)
+    log_p = log_p + corruption.prior(x_1).log_prob(x_1).double().flatten(1).sum(1) + dims * last.r.log()
     return log_p if bin is None else log_p + dims * math.log(bin)
 
 
-def angle(schedule: Schedule, t: Tensor) -> Tensor:
-    return torch.atan2(schedule.sigma(t), schedule.alpha(t))
+class Place(NamedTuple):
+    """A point of the path, each () float64."""
+
+    t: Tensor
+    cos: Tensor  # alpha / r
+    r: Tensor
 
 
-def geometric(schedule: Schedule, steps: int) -> Tensor:
-    """steps + 1 angles from that of t_min up to that of t_max, at equal ratios, float64."""
-    ends = angle(schedule, torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64))
-    low, high = ends.log().cpu()
-    return torch.linspace(low, high, steps + 1, dtype=torch.float64).exp()
+def path(schedule: Schedule, steps: int, device: torch.device) -> tuple[list[Place], Tensor]:
+    """Ends and middles of `steps` moves from t_min to t_max, evenly in u, 2 steps + 1; and how far a move is."""
+    ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64, device=device)
+    alpha, sigma = schedule(ends)
+    low, high = -(alpha / sigma).asinh()
+    u = low + (high - low) * torch.linspace(0, 1, 2 * steps + 1, dtype=torch.float64, device=device)
+    t = schedule.time(2 * (-u).sinh().clamp(min=1e-30).log()).clamp(*ends)
+    alpha, sigma = schedule(t)
+    r = (alpha**2 + sigma**2).sqrt()
+    return [Place(*one) for one in zip(t, alpha / r, r, strict=True)], (high - low) / steps
 
 
 def directions(x: Tensor, random, probes: int | None) -> list[Tensor]:
@@ -135,21 +142,16 @@ def directions(x: Tensor, random, probes: int | None) -> list[Tensor]:
 
 
 class Field:
-    """dy / d log theta of the probability flow, and its divergence (B,) float64, at y and theta ()."""
+    """dy / du of the probability flow, and its divergence (B,) float64, at y and a place."""
 
-    def __init__(self, denoiser: Denoiser, schedule: Schedule, along: list[Tensor], probes: int | None, context):
-        self.denoiser, self.schedule, self.along, self.context = denoiser, schedule, along, context
-        self.divisor = probes or 1
+    def __init__(self, denoiser: Denoiser, along: list[Tensor], probes: int | None, context):
+        self.denoiser, self.along, self.context, self.divisor = denoiser, along, context, probes or 1
 
-    def __call__(self, y: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        t = self.schedule.time(2 * (theta.cos().clamp(min=1e-30).log() - theta.sin().log()))
-        t = t.clamp(self.schedule.t_min, self.schedule.t_max)
-        alpha, sigma = self.schedule(t)
-        r = (alpha**2 + sigma**2).sqrt().to(y.dtype)
+    def __call__(self, y: Tensor, place: Place) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             y = y.detach().requires_grad_()
-            mean = self.denoiser(y * r, t, **self.context).mean
-            slope = (theta.cos().to(y.dtype) * y - mean) * (theta / theta.sin()).to(y.dtype)
+            mean = self.denoiser(y * place.r.to(y.dtype), place.t, **self.context).mean
+            slope = place.cos.to(y.dtype) * y - mean
             rows = torch.zeros(len(y), dtype=torch.float64, device=y.device)
             for i, v in enumerate(self.along):
                 (turned,) = torch.autograd.grad(slope, y, v, retain_graph=i < len(self.along) - 1)

@@ -9,9 +9,11 @@ from rich.table import Table as Screen
 from torch import Tensor
 
 from denoiselab.data.base import Loaded
+from denoiselab.evaluation import asked as asking
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.metrics.base import Evidence, evenly
 from denoiselab.evaluation.shown import Shown
+from denoiselab.files import write_json
 from denoiselab.run import record
 from denoiselab.run.logger import Logger
 from denoiselab.spec import Spec
@@ -45,21 +47,28 @@ def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logge
     logger.image("restored", picture, step)
 
 
-def save_samples(folder: Path, data: Loaded, samples: Tensor) -> Path:
-    """A grid, samples.png, or lines, samples.txt; gives its path."""
-    shown = data.codec.decode(samples)
+def save_samples(folder: Path, data: Loaded, samples: Tensor, asked: Mapping[str, Tensor] = {}) -> Path:
+    """A grid, samples.png, sorted by what was `asked`, or lines, samples.txt; gives its path. Beside it, samples.json
+    says what each sample was asked for."""
+    shown, words = data.codec.decode(samples), asking.spoken(data, asked)
+    if words:
+        write_json(folder / "samples.json", asking.records(data, asked))
     if data.spec.kind == "tokens":
         path = folder / "samples.txt"
         path.write_text("".join(text.replace("\n", "↵") + "\n" for text in shown), encoding="utf-8")
         return path
     path = folder / "samples.png"
+    if words and data.spec.kind == "image":
+        figures.save(asking.figure(shown[:SHOWN], words[:SHOWN]), path)
+        return path
     figures.save(figures.grid(shown[:SHOWN] if data.spec.kind == "image" else shown), path)
     return path
 
 
-def samples(folder: Path, data: Loaded, made: Tensor, logger: Logger, step: int) -> None:
-    """New samples: into samples/ and the log."""
-    path = save_samples(folder / "samples", data, made)
+def samples(folder: Path, data: Loaded, made: Tensor, asked: Mapping[str, Tensor], logger: Logger,
+            step: int) -> None:  # fmt: skip
+    """New samples and what they were asked for: into samples/ and the log."""
+    path = save_samples(folder / "samples", data, made, asked)
     if data.spec.kind == "tokens":
         logger.table("samples", ["text"], [[text] for text in data.codec.decode(made[:LISTED])], step)
     else:

@@ -76,10 +76,13 @@ def opened(config: dict, kind: str) -> tuple[Path, dict] | None:
 
 
 def initialize(config: dict, module: torch.nn.Module) -> None:
-    """The weights of `init`, where a run has it; all of them, under their names."""
+    """The weights of `init`, where a run has it; all of them, under their names. What its times have learned is its
+    own."""
     if found := opened(config, "init"):
         try:
-            module.load_state_dict(found[1]["state_dict"])
+            saved = {key: value for key, value in found[1]["state_dict"].items() if not key.startswith("times.")}
+            own = {key: value for key, value in module.state_dict().items() if key.startswith("times.")}
+            module.load_state_dict(saved | own)
         except (LookupError, TypeError, AttributeError, RuntimeError) as e:
             _, *found = str(e).splitlines() or [""]
             got = f"{(found or [e])[0]!s:.150}".strip() + (f" and {len(found) - 1} more" if len(found) > 1 else "")

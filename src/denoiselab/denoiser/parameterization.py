@@ -1,105 +1,18 @@
-"""Denoisers: what the network says, turned into a posterior about clean data.
-
-Continuous data: mean = c_skip x_t + c_out F(c_in seen, c_noise), with four coefficients of (t, alpha, sigma): epsilon,
-x0, v, velocity, residual and karras are choices of them (Karras et al., 2022, arXiv:2206.00364, eq. 7). The head says
-what is believed around the mean. Tokens: the network gives logits over the clean vocabulary. Mixing is float32 or
-better, whatever the network runs in.
-
-A `Parameterization` and a `Head` are plans: they accept, then build a `Denoiser` around a network
-`network(x, noise, **context)`, noise (B,). Wrappers hold a denoiser and are one.
-"""
+"""Parameterizations: what the network is asked to say, and the denoisers that it makes."""
 
 import abc
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from denoiselab.corruption import Absorbing, Additive, Corruption, Terminal
-from denoiselab.posterior import Categorical, Dirac, Gaussian, Posterior
+from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal
+from denoiselab.denoiser.base import At, Denoiser
+from denoiselab.denoiser.head import Head
+from denoiselab.denoiser.wrappers import Substituted
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
-
-
-class Denoiser(nn.Module, abc.ABC):
-    """A belief about clean x, given x_t (B, *) and t, () or (B,)."""
-
-    @abc.abstractmethod
-    def forward(self, x_t: Tensor, t: Tensor, *, seen: Tensor | None = None, previous: Posterior | None = None,
-                **context: Tensor) -> Posterior:  # fmt: skip
-        """`seen` is what the network gets, x_t unless given; `previous` is the belief of the sampler's move before: a
-        denoiser that has no use for it does not look."""
-
-
-class Decodes(Denoiser):
-    """A fact: an encoder-decoder, which answers token by token."""
-
-
-class Spread:
-    """A fact: the belief has a width that learns."""
-
-
-# -- heads: the posterior around what the network says -------------------------------------------------
-
-
-class Head(abc.ABC):
-    """What is believed: `mean` mixes the network's output with x_t, `widest` is the variance of x given x_t when x is
-    standard normal."""
-
-    @abc.abstractmethod
-    def accepts(self, spec: Spec) -> Spec: ...
-
-    @abc.abstractmethod
-    def __call__(self, out: Tensor, mean: Callable[[Tensor], Tensor], widest: Callable[[], Tensor]) -> Posterior: ...
-
-
-class Point(Head):
-    """Certain of the mean; as a way back it gives DDPM's small variance."""
-
-    def accepts(self, spec):
-        return spec.of(CONTINUOUS, self).having(given=spec.given or spec.shape)
-
-    def __call__(self, out, mean, widest):
-        return Dirac(mean(out))
-
-
-class Large(Head):
-    """As wide as if x were standard normal: DDPM's large variance (Ho et al., 2020, arXiv:2006.11239)."""
-
-    def accepts(self, spec):
-        return spec.of(CONTINUOUS, self).needs(Additive, self, "use posterior=dirac").having(
-            given=spec.given or spec.shape)  # fmt: skip
-
-    def __call__(self, out, mean, widest):
-        center = mean(out)
-        return Gaussian(center, widest().expand_as(center))
-
-
-class Learned(Head):
-    """Between small and large, as the second half of the network's channels says (after Nichol and Dhariwal, 2021,
-    arXiv:2102.09672; the variance of the belief about x is interpolated linearly)."""
-
-    def accepts(self, spec):
-        spec = spec.of(CONTINUOUS, self).needs(Additive, self, "use posterior=dirac")
-        c, *rest = spec.given or spec.shape
-        return spec.having(Spread, given=(2 * c, *rest))
-
-    def __call__(self, out, mean, widest):
-        center, width = out.chunk(2, 1)
-        return Gaussian(mean(center), width.sigmoid() * widest())
-
-
-class Logits(Head):
-    """One of the clean tokens at each place."""
-
-    def accepts(self, spec):
-        spec = spec.of(("tokens",), self)
-        return spec.having(given=(*(spec.target or spec.shape), spec.vocabulary))
-
-    def __call__(self, out, mean, widest):
-        return Categorical(mean(out))
-
 
 # -- denoisers ---------------------------------------------------------------------------------------------
 
@@ -128,10 +41,7 @@ class Continuous(Denoiser):
         def mean(y: Tensor) -> Tensor:
             return scaled(c_skip, x_t) + scaled(c_out, y)
 
-        def widest() -> Tensor:
-            return match((sigma**2 / (alpha**2 + sigma**2)).to(x_t.dtype), x_t)
-
-        return self.head(out, mean, widest)
+        return self.head(out, mean, At(x_t, t, self.schedule))
 
 
 def scaled(c: Tensor | float, x: Tensor) -> Tensor:
@@ -144,28 +54,13 @@ def scaled(c: Tensor | float, x: Tensor) -> Tensor:
 class Tokens(Denoiser):
     """A network that gives logits (B, L, V) over the clean vocabulary."""
 
-    def __init__(self, network: nn.Module, head: Head):
+    def __init__(self, network: nn.Module, schedule: Schedule, head: Head):
         super().__init__()
-        self.network, self.head = network, head
+        self.network, self.schedule, self.head = network, schedule, head
 
     def forward(self, x_t, t, *, seen=None, previous=None, **context):
         out = self.network(x_t if seen is None else seen, t.float().expand(len(x_t)), **context)
-        return self.head(out, lambda y: y.float(), t)
-
-
-class Substituted(Denoiser):
-    """MDLM's substitution (Sahoo et al., 2024, arXiv:2406.07524, section 3.2.3): a shown token is what it is, and
-    nothing is a mask (the network has no logit for it)."""
-
-    def __init__(self, inner: Denoiser, mask: int):
-        super().__init__()
-        self.inner, self.mask = inner, mask
-
-    def forward(self, x_t, t, *, seen=None, previous=None, **context):
-        belief = self.inner(x_t, t, seen=seen, previous=previous, **context)
-        hidden = x_t == self.mask
-        known = belief.at(torch.where(hidden, 0, x_t)).mean.log()
-        return Categorical(torch.where(hidden[..., None], belief.logits, known))
+        return self.head(out, lambda y: y.float(), At(x_t, t, self.schedule))
 
 
 # -- parameterizations: plans of denoisers -------------------------------------------------------------------
@@ -267,6 +162,30 @@ class Karras(OfCoefficients):
         return spec.of(CONTINUOUS, self).needs(Additive, self, KNOWN_SIGMA)
 
 
+class Mu(Parameterization):
+    """The network says the mean of q(x_s | x_t, x), k x_t + m x, one step of a discrete schedule earlier (Ho et al.,
+    2020, arXiv:2006.11239, table 2)."""
+
+    def coefficients(self, schedule: Schedule, t: Tensor) -> Coefficients:
+        """All of the shape of t, in float64: 1 / m is up to steps / alpha."""
+        assert schedule.steps is not None, "a schedule without steps was accepted"
+        t = t.double()
+        s = (t - 1 / schedule.steps).clamp(min=0)
+        (a_t, s_t), (a_s, s_s) = schedule(t), schedule(s)
+        m = a_s * schedule.fresh(t, s)
+        # (a_t s_s^2) / (a_s s_t^2), without a difference of large numbers.
+        k = a_t * s_s**2 / (a_s * s_t**2)
+        return Coefficients(1.0, -k / m, 1 / m, t)
+
+    def accepts(self, spec):
+        fix = "use a schedule that is a table of steps, such as schedule=linear_beta, or parameterization=x0"
+        return spec.of(CONTINUOUS, self).needs(Additive, self, KNOWN_SIGMA).needs(Discrete, self, fix)
+
+    def build(self, network, corruption, head):
+        of = partial(self.coefficients, corruption.schedule)
+        return Continuous(network, corruption.schedule, lambda t, alpha, sigma: of(t), head)
+
+
 class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
@@ -274,7 +193,7 @@ class TokenLogits(Parameterization):
         return spec.of(("tokens",), self)
 
     def build(self, network, corruption, head):
-        return Tokens(network, head)
+        return Tokens(network, corruption.schedule, head)
 
 
 class Subs(Parameterization):
@@ -286,4 +205,4 @@ class Subs(Parameterization):
         )
 
     def build(self, network, corruption, head):
-        return Substituted(Tokens(network, head), corruption.mask)
+        return Substituted(Tokens(network, corruption.schedule, head), corruption.mask)

@@ -1,0 +1,27 @@
+"""Denoisers: what the network says, turned into a posterior about clean data. `base` has the theory."""
+
+from denoiselab.denoiser.base import At, Decodes, Denoiser, Spread
+from denoiselab.denoiser.head import Head, Large, Learned, LearnedLog, Logits, Point
+from denoiselab.denoiser.parameterization import (
+    X0,
+    Coefficients,
+    Continuous,
+    Epsilon,
+    Karras,
+    Mu,
+    OfCoefficients,
+    Parameterization,
+    Residual,
+    Subs,
+    TokenLogits,
+    Tokens,
+    V,
+    Velocity,
+)  # fmt: skip
+from denoiselab.denoiser.wrappers import Clipped, Substituted
+
+__all__ = [
+    "X0", "At", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head", "Karras", "Large",
+    "Learned", "LearnedLog", "Logits", "Mu", "OfCoefficients", "Parameterization", "Point", "Residual", "Spread",
+    "Subs", "Substituted", "TokenLogits", "Tokens", "V", "Velocity",
+]  # fmt: skip

@@ -1,0 +1,105 @@
+"""Costs: (belief, target, scale) to a tensor of the shape of the target; and the scales of residuals."""
+
+import abc
+
+import torch
+from torch import Tensor
+
+from denoiselab.corruption import Additive
+from denoiselab.posterior import Posterior
+from denoiselab.schedule import LOUDEST, Schedule, match
+from denoiselab.spec import CONTINUOUS, Refused, Spec
+
+
+class Cost(abc.ABC):
+    """What a wrong belief costs, a place. Residuals are divided by `scale` first."""
+
+    @abc.abstractmethod
+    def __call__(self, belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor: ...
+
+    @abc.abstractmethod
+    def accepts(self, spec: Spec) -> Spec: ...
+
+
+def residual(belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor:
+    """The error of the mean; a scale of 1.0 costs nothing."""
+    error = belief.mean - x
+    return error if isinstance(scale, float) and scale == 1 else error / scale
+
+
+class MSE(Cost):
+    """Squared error of the mean."""
+
+    def __call__(self, belief, x, scale):
+        return residual(belief, x, scale).square()
+
+    def accepts(self, spec):
+        return spec.of(CONTINUOUS, self)
+
+
+class MAE(Cost):
+    """Absolute error of the mean."""
+
+    def __call__(self, belief, x, scale):
+        return residual(belief, x, scale).abs()
+
+    def accepts(self, spec):
+        return spec.of(CONTINUOUS, self)
+
+
+class Huber(Cost):
+    """Squared error / 2 up to `delta`, linear beyond (Huber, 1964)."""
+
+    def __init__(self, delta: float = 1.0):
+        # Far above, the branch that is not taken has an infinite gradient.
+        if not 0 < delta <= LOUDEST:
+            raise Refused("cost.delta is where the cost becomes linear", delta, f"give more than 0, up to {LOUDEST:g}")
+        self.delta = delta
+
+    def __call__(self, belief, x, scale):
+        r = residual(belief, x, scale).abs()
+        return torch.where(r < self.delta, r**2 / 2, self.delta * (r - self.delta / 2))
+
+    def accepts(self, spec):
+        return spec.of(CONTINUOUS, self)
+
+
+class CrossEntropy(Cost):
+    """-log p(x), in nats a token."""
+
+    def __call__(self, belief, x, scale):
+        return -belief.log_prob(x)
+
+    def accepts(self, spec):
+        return spec.of(("tokens",), self)
+
+
+class Scale(abc.ABC):
+    """What the residual of x is divided by, before the cost."""
+
+    @abc.abstractmethod
+    def __call__(self, schedule: Schedule, t: Tensor, x: Tensor) -> Tensor | float:
+        """Broadcasts against x."""
+
+    @abc.abstractmethod
+    def accepts(self, spec: Spec) -> Spec: ...
+
+
+class InX(Scale):
+    """1: the residual of x."""
+
+    def __call__(self, schedule, t, x):
+        return 1.0
+
+    def accepts(self, spec):
+        return spec
+
+
+class InNoise(Scale):
+    """sigma / alpha: the residual of epsilon, so that a Huber cost is one of epsilon."""
+
+    def __call__(self, schedule, t, x):
+        return match((-schedule.log_snr(t) / 2).exp(), x)
+
+    def accepts(self, spec):
+        return spec.needs(Additive, self, "use the scale InX: with this corruption sigma is not known")
