@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from denoiselab.data.base import Loaded, floating
 from denoiselab.evaluation.extractor import TESTED, TRAINED, classifier, descend, drawn, kept, layer, uncut
-from denoiselab.evaluation.metrics import MAKES, Metric, Value
+from denoiselab.evaluation.metrics.base import MAKES, Metric, Value
 from denoiselab.files import cache
 from denoiselab.sampler import Generates
 from denoiselab.spec import Refused
