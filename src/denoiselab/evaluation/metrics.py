@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.data.base import Loaded
+from denoiselab.data.base import Encoded, Loaded
 from denoiselab.evaluation.extractor import random_features, small_classifier
 from denoiselab.sampler import Generates
 from denoiselab.spec import Refused, Spec
@@ -78,8 +78,8 @@ class FrechetDistance(Metric):
 
     def __call__(self, evidence):
         assert evidence.samples is not None, "a sampler that generates gives samples"
-        data = evidence.data
-        real, fake = data.codec.decode(data.test.x[:REFERENCE]), data.codec.decode(evidence.samples)
+        data, fake = evidence.data.seen, evidence.data.codec.decode(evidence.samples)
+        real = data.codec.decode(data.test.x[:REFERENCE])
         if min(len(real), len(fake)) < 2:
             got = f"{len(real)} test pictures and {len(fake)} samples"
             raise Refused("a Frechet distance needs two pictures of each", got, "more data or evaluation.samples")
@@ -127,7 +127,8 @@ def pictures(x: Tensor) -> Tensor:
 
 def restoring(spec: Spec, who: Metric) -> Spec:
     """Of pictures, restored, of the shape of the clean ones."""
-    return same_shape(spec.of(("image",), who).refuses(Generates, who, RESTORES), who)
+    spec = spec.of(("image",), who).refuses(Encoded, who, "leave this metric out: it compares pixels")
+    return same_shape(spec.refuses(Generates, who, RESTORES), who)
 
 
 def same_shape(spec: Spec, who: Metric) -> Spec:
