@@ -10,6 +10,7 @@ from PIL import Image
 
 from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import COMMANDS, run
+from denoiselab.names import OVERLAYS
 from denoiselab.run.record import read_summary
 from denoiselab.spec import Refused
 
@@ -199,7 +200,7 @@ def python(code, where, **environment):
 def test_the_composed_configuration_has_every_group(capsys):
     assert run(["train", "experiment=flow", "--cfg", "job"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{group}:" in out for group in groups() if group not in ("experiment", "debug"))
+    assert all(f"{group}:" in out for group in groups() if group not in OVERLAYS)
 
 
 def test_what_the_list_prints_can_be_chosen(capsys):

@@ -20,9 +20,11 @@ from hydra.utils import get_object, instantiate
 from denoiselab import check, names
 from denoiselab.architecture.base import Architecture
 from denoiselab.corruption import Corruption
+from denoiselab.corruption.edits import Edit
 from denoiselab.data.base import Data, Loaded
 from denoiselab.denoiser import Head, Parameterization
 from denoiselab.evaluation.evaluate import Evaluation
+from denoiselab.guidance import Guidance
 from denoiselab.module import DenoisingModule, Parts
 from denoiselab.names import advice
 from denoiselab.objective import Objective
@@ -30,14 +32,15 @@ from denoiselab.optim import Rate
 from denoiselab.randomness import key
 from denoiselab.run.logger import Logger
 from denoiselab.sampler import Sampler
-from denoiselab.spec import Refused, Spec
+from denoiselab.spec import Refused, Spec, compose
 from denoiselab.times import Times
 
 # The modules whose classes are parts of a cell. What else is here (folders opened, processes started ...) is no part.
 PARTS = (
     "denoiselab.architecture", "denoiselab.corruption", "denoiselab.data", "denoiselab.denoiser",
-    "denoiselab.evaluation", "denoiselab.objective", "denoiselab.optim", "denoiselab.run.averaging",
-    "denoiselab.run.logger", "denoiselab.sampler", "denoiselab.schedule", "denoiselab.times",
+    "denoiselab.evaluation", "denoiselab.guidance", "denoiselab.objective", "denoiselab.optim",
+    "denoiselab.run.averaging", "denoiselab.run.logger", "denoiselab.sampler", "denoiselab.schedule",
+    "denoiselab.times",
 )  # fmt: skip
 FUNCTIONS = "denoiselab.times"  # whose functions are parts too: the grids
 # What a library may give: other classes of it read files, pickles among them, and run commands.
@@ -51,7 +54,7 @@ LIBRARIES = {
 KINDS = {
     "data": Data, "corruption": Corruption, "parameterization": Parameterization, "posterior": Head,
     "architecture": Architecture, "times": Times, "objective": Objective, "sampler": Sampler,
-    "evaluation": Evaluation, "lr_schedule": Rate, "logger": Logger,
+    "evaluation": Evaluation, "edits": Edit, "guidance": Guidance, "lr_schedule": Rate, "logger": Logger,
 }  # fmt: skip
 
 
@@ -141,14 +144,24 @@ def missing(node, where: str):
 
 def make(config: dict, group: str, spec: Spec | None = None):
     """The object that a group's configuration describes."""
-    node = told(config.get(group), spec) if spec else config.get(group)
+    return made(config.get(group), group, spec)
+
+
+def made(node, group: str, spec: Spec | None = None):
+    """The same of a node of a group."""
+    node = told(node, spec) if spec else node
     if not isinstance(node, dict) or "_target_" not in node:
         raise Refused(f"{group} is not a choice of its group", node, f"give one of: denoiselab list {group}")
-    made = instantiated(node, group)
-    if not isinstance(made, KINDS.get(group, object)):
-        kind = f"{group} is a {KINDS[group].__name__}, and subclasses it where it is yours"
-        raise Refused(kind, node["_target_"], f"give one of: denoiselab list {group}")
-    return made
+    part, name = instantiated(node, group), group.partition(".")[0]
+    if not isinstance(part, KINDS.get(name, object)):
+        kind = f"{group} is a {KINDS[name].__name__}, and subclasses it where it is yours"
+        raise Refused(kind, node["_target_"], f"give one of: denoiselab list {name}")
+    return part
+
+
+def collected(config: dict, group: str, spec: Spec | None = None) -> dict:
+    """Name to object, of a group that holds several."""
+    return {name: made(node, f"{group}.{name}", spec) for name, node in (config.get(group) or {}).items() if node}
 
 
 def instantiated(node: dict, group: str, **arguments):
@@ -184,6 +197,8 @@ class Agreed(NamedTuple):
     times: Times
     objective: Objective
     sampler: Sampler
+    edits: dict[str, Edit]
+    guidance: Guidance
 
 
 def agree(config: dict, spec: Spec) -> Agreed:
@@ -193,20 +208,23 @@ def agree(config: dict, spec: Spec) -> Agreed:
     parameterization, head = make(config, "parameterization", spec), make(config, "posterior", spec)
     spec = head.accepts(parameterization.accepts(spec))
     architecture = make(config, "architecture", spec)
-    spec = architecture.accepts(spec)
-    times, objective, sampler = (make(config, g, spec) for g in ("times", "objective", "sampler"))
-    spec = objective.accepts(times.accepts(spec))
-    sampler.accepts(spec)
-    return Agreed(spec, corruption, parameterization, head, architecture, times, objective, sampler)
+    edits = collected(config, "edits", spec)
+    spec = compose(spec, architecture, *edits.values())
+    times, objective, guidance, sampler = (make(config, g, spec) for g in ("times", "objective", "guidance", "sampler"))
+    spec = compose(spec, times, objective)
+    compose(spec, guidance, sampler)
+    return Agreed(spec, corruption, parameterization, head, architecture, times, objective, sampler, edits, guidance)
 
 
 def assemble(config: dict, spec: Spec) -> Parts:
     """The parts of a cell and its network, whose first weights are a function of the seed alone."""
-    spec, corruption, parameterization, head, architecture, times, objective, sampler = agree(config, spec)
+    agreed = agree(config, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(int(config["seed"]), 0) & (2**63 - 1))
-        network = architecture.build(spec)
-    return Parts(spec, corruption, parameterization.build(network, corruption, head), times, objective, sampler)
+        network = agreed.architecture.build(agreed.spec)
+    denoiser = agreed.parameterization.build(network, agreed.corruption, agreed.head)
+    return Parts(agreed.spec, agreed.corruption, denoiser, agreed.times, agreed.objective, agreed.sampler, agreed.edits,
+                 agreed.guidance)  # fmt: skip
 
 
 def optimizer(config: dict):

@@ -23,16 +23,18 @@ from denoiselab.spec import Refused
 ROOT = {
     "name": str, "outputs": str, "seed": int, "monitor.name": str, "monitor.mode": typing.Literal["min", "max"],
     "rerun": typing.Literal[False, True, "stale"], "extend": str | None, "init": str | None,
-    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "plugins": list[str] | str,
+    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool,
+    "plugins": list[str] | str,
 }  # fmt: skip
 TOP = frozenset({*(key.partition(".")[0] for key in ROOT), "checkpoint"})
 SAVER = "denoiselab.run.saver.Saver"  # checkpoint.* are arguments of it
 # Groups that the program reads by itself; all others are read where a choice says ${group}.
 DIRECT = (
     "data", "corruption", "times", "architecture", "parameterization", "posterior", "objective", "sampler",
-    "evaluation", "optimizer", "lr_schedule", "trainer", "callbacks", "logger", "experiment", "debug",
+    "evaluation", "optimizer", "lr_schedule", "trainer", "callbacks", "logger", *OVERLAYS, "edits",
+    "guidance",
 )  # fmt: skip
-COLLECTION = "callbacks"  # the one group that is a dictionary of nodes
+COLLECTIONS = ("callbacks", "edits")  # groups that are dictionaries of nodes; of edits several can be chosen, or none
 REPEATED = ("trainer", "data", "times", "schedule")  # groups that others repeat, or numbers of them
 PARTIAL = ("grid", "optimizer")  # groups whose choices are functions
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
@@ -186,7 +188,7 @@ def config(plain: dict) -> None:
 
 def parts(config, group: str) -> Iterator[tuple[str, dict]]:
     """Where each part of a group lies: the group itself, or what a collection holds."""
-    if group != COLLECTION:
+    if group not in COLLECTIONS:
         yield group, part(config, group)
         return
     targets = set()

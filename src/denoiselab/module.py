@@ -12,7 +12,7 @@ optimizer's state are those of the step before. Both are sums over all ranks, so
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -23,8 +23,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from denoiselab.corruption import Batch, Corrupted, Corruption
+from denoiselab.corruption.edits import Edit
 from denoiselab.data.base import Share, floating
 from denoiselab.denoiser import Denoiser
+from denoiselab.guidance import Guidance, Unguided
 from denoiselab.objective import Objective
 from denoiselab.optim import Rate, groups
 from denoiselab.posterior import Posterior
@@ -39,7 +41,8 @@ NAMED = 8  # samples that a message names
 
 
 class Parts(NamedTuple):
-    """A cell: what was composed, and what was agreed before the sampler: another sampler may take its place."""
+    """A cell: what was composed, and what was agreed before the sampler and its guidance: others may take their place.
+    Edits act in training alone."""
 
     spec: Spec
     corruption: Corruption
@@ -47,11 +50,13 @@ class Parts(NamedTuple):
     times: Times
     objective: Objective
     sampler: Sampler
+    edits: Mapping[str, Edit] = {}
+    guidance: Guidance = Unguided()
 
     @property
     def agreed(self) -> Spec:
         """What was agreed by all, the sampler included."""
-        return self.sampler.accepts(self.spec)
+        return self.sampler.accepts(self.guidance.accepts(self.spec))
 
 
 class Asked(NamedTuple):
@@ -90,7 +95,8 @@ class DenoisingModule(pl.LightningModule):
         self.totals: list[Tensor] = []
         self.divisor = 1
 
-    def ask(self, share: Share, times: Times, when: Keyed, noise: Keyed, denoiser: Denoiser | None = None) -> Asked:
+    def ask(self, share: Share, times: Times, when: Keyed, noise: Keyed, denoiser: Denoiser | None = None,
+            edits: Mapping[str, Edit] = {}) -> Asked:  # fmt: skip
         """Corrupts a share of a batch and asks the denoiser, its own unless another is given."""
         denoiser = denoiser or self.denoiser
         schedule = self.corruption.schedule
@@ -98,6 +104,8 @@ class DenoisingModule(pl.LightningModule):
         t = t.clamp(schedule.t_min, schedule.t_max)
         batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
         corrupted = self.corruption(batch, t, noise)
+        for name, edit in edits.items():
+            corrupted = edit(corrupted, batch, t, noise.child(name), schedule)
         belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
         cost = self.parts.objective(belief, corrupted, t, self.corruption)
         cost = cost * (corrupted.scored * match(importance, cost))
@@ -116,7 +124,7 @@ class DenoisingModule(pl.LightningModule):
 
     def training_step(self, share: Share, _) -> Tensor:
         when = Keyed(key(self.seed, 3, 0 if self.frozen else self.global_step, share.place))
-        asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)))
+        asked = self.ask(share, self.times, when, Keyed(key(self.seed, 4, share.batch.key)), edits=self.parts.edits)
         self.priced.append(Priced(share.batch.key, asked.t, asked.cost.detach()))
         total = asked.cost.sum()
         if self.alone:

@@ -44,6 +44,7 @@ class Spec(NamedTuple):
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
     context: frozenset[str] = frozenset()
+    asks: frozenset[str] = frozenset()  # names of the context that tell the network what to make
     facts: frozenset[type] = frozenset()
 
     def having(self, *facts: type, context: Iterable[str] = (), **fields) -> "Spec":

@@ -81,6 +81,10 @@ class Reversible(Corruption):
         """p(x_1), of the shape, type and device of `like`."""
 
     @abc.abstractmethod
+    def own(self, like: Tensor, random) -> Mapping[str, Tensor]:
+        """What belongs to a new sample and to no step (where a block lies), as context for kernels and network."""
+
+    @abc.abstractmethod
     def transition(self, t: Tensor, s: Tensor, noise: float = 1.0) -> Callable[..., Posterior]:
         """p(x_s | x_t), s < t, as a function of (x_t, belief, **context).
 

@@ -29,6 +29,9 @@ class GaussianNoise(Markov):
         one = torch.ones((), dtype=like.dtype, device=like.device)
         return Gaussian(torch.zeros_like(like), self.schedule.sigma(one) ** 2)
 
+    def own(self, like, random):
+        return {}
+
     def fresh(self, t, s):
         """The share of sigma_t^2 that was added between s and t."""
         return -torch.expm1(self.schedule.log_snr(t) - self.schedule.log_snr(s))

@@ -75,6 +75,9 @@ class TokenMask(Pointwise):
         mask = torch.full_like(like, self.mask)
         return Kept(mask, torch.ones((), device=like.device), Known(mask, self.vocabulary + 1))
 
+    def own(self, like, random):
+        return {}
+
     def transition(self, t, s, noise=1.0):
         stay = self.schedule.sigma(s) / self.schedule.sigma(t)
         return lambda x_t, belief, **context: Kept(
@@ -133,6 +136,9 @@ class TokenUniform(Pointwise):
 
     def forth(self, s, t):
         return lambda x_s, **context: Categorical(self.step(x_s, s, t).log())
+
+    def own(self, like, random):
+        return {}
 
     def transition(self, t, s, noise=1.0):
         def back(x_t, belief, **context):

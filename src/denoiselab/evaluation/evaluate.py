@@ -5,7 +5,7 @@ batch size. Every metric is asked whether it speaks about the cell; those that d
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,12 +17,9 @@ from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.metrics import Evidence, Metric, Value
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
-from denoiselab.sampler import Generates, OneShot, Sampler
-from denoiselab.spec import Refused, Spec
-
-
-def nothing() -> None:
-    """A pulse that nobody feels."""
+from denoiselab.sampler import Generates, Loop, OneShot, Sampler
+from denoiselab.sampler.base import nothing
+from denoiselab.spec import Failed, Refused, Spec
 
 
 def empty(spec: Spec, n: int, device: torch.device | str) -> Tensor:
@@ -33,16 +30,45 @@ def empty(spec: Spec, n: int, device: torch.device | str) -> Tensor:
 @torch.no_grad()
 def generate(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, spec: Spec, n: int, seed: int,
              batch_size: int = 256, device: torch.device | str = "cpu",
-             pulse: Callable[[], None] = nothing) -> Tensor:  # fmt: skip
-    """n new samples (n, *), on the CPU. Sample i is a function of (seed, i): the same whatever batch it fell in."""
-    made = []
+             pulse: Callable[[], None] = nothing, asked: Mapping[str, Tensor] = {}) -> Tensor:  # fmt: skip
+    """n new samples (n, *), on the CPU; `asked` is the context, (n, ...) each, that tells the network what to make.
+    Sample i is a function of (seed, i) and of what is asked: the same whatever batch it fell in. Raises `Failed`,
+    naming samples, time and seed, where they are not finite."""
+    found = []
     for first in range(0, n, batch_size):
         pulse()
         places = torch.arange(first, min(first + batch_size, n), device=device)
-        random = Keyed.of(seed, 7, places)
-        x_1 = corruption.prior(empty(spec, len(places), device)).sample(random.child("prior"))
-        made.append(sampler(denoiser, corruption, x_1, torch.ones(len(places), device=device), random).cpu())
-    return torch.cat(made)
+        random, like = Keyed.of(seed, 7, places), empty(spec, len(places), device)
+        x_1 = corruption.prior(like).sample(random.child("prior"))
+        context = {name: value[first : first + batch_size].to(device) for name, value in asked.items()}
+        context |= corruption.own(like, random.child("own"))
+        one = torch.ones(len(places), device=device)
+        samples = sampler(denoiser, corruption, x_1, one, random, pulse, **context)
+        if not samples.isfinite().all():
+            bad = (~samples.isfinite().flatten(1).all(1)).nonzero().flatten() + first
+            where = lost(denoiser, corruption, sampler, x_1, random, context)
+            raise Failed(
+                f"{len(bad)} of a batch of {len(samples)} samples are not finite{where}: numbers "
+                f"{', '.join(map(str, bad[:8].tolist()))}{' ...' if len(bad) > 8 else ''} of seed {seed}\n"
+                "  fix: more steps, another grid or sampler, or calmer training; the checkpoints are kept"
+            )
+        found.append(samples.cpu())
+    return torch.cat(found)
+
+
+def lost(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, x_1: Tensor, random, context: dict) -> str:
+    """The move after which a sample is not finite any more, in words, by sampling again."""
+    if isinstance(sampler, Loop):
+        for s, x_s, _ in sampler.moves(denoiser, corruption, x_1, random, **context):
+            if not x_s.isfinite().all():
+                return f" from t = {s:.4g} on"
+    return ""
+
+
+def conditions(table: Table, spec: Spec, n: int) -> dict[str, Tensor]:
+    """What is asked of n new samples where the network is told what to make: what a split has, in turn."""
+    rows = torch.arange(n) % len(table.x)
+    return {name: table.context[name][rows] for name in sorted(spec.asks)}
 
 
 class Found(NamedTuple):
@@ -100,15 +126,17 @@ class Evaluation:
             restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, **c.context)
             for name, value in {"clean": c.target, "x_t": c.x_t, "restored": restored, "touched": c.touched}.items():
                 found[name].append(value.cpu())
-        samples, cost = None, {}
+        samples, cost, wanted = None, {}, {}
         if Generates in parts.agreed.facts:
             began = time.perf_counter()
-            samples = generate(parts.denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
-                               self.batch_size, module.device, pulse)  # fmt: skip
+            denoiser = parts.guidance.build(parts.denoiser, parts.corruption, data)
+            wanted = conditions(data.split(split), parts.spec, self.samples)
+            samples = generate(denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
+                               self.batch_size, module.device, pulse, wanted)  # fmt: skip
             seconds = time.perf_counter() - began
             cost = {"samples_per_second": len(samples) / seconds, "network_calls_per_sample": parts.sampler.calls}
         tensors = {name: torch.cat(values) for name, values in found.items()}
-        return Evidence(data=data, split=split, samples=samples, **tensors), cost
+        return Evidence(data=data, split=split, samples=samples, asked=wanted, **tensors), cost
 
     def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test",
                  pulse: Callable[[], None] = nothing) -> Found:  # fmt: skip

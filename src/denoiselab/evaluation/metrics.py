@@ -14,6 +14,7 @@ References:
 """
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ class Evidence(NamedTuple):
     restored: Tensor  # what the sampler made of it, of the shape of the target
     touched: Tensor  # bool, of the shape of `clean`
     samples: Tensor | None = None  # new samples, if the sampler generates
+    asked: Mapping[str, Tensor] = {}  # the context that told the network what to make, (N, ...) each
 
 
 class Metric(abc.ABC):

@@ -10,19 +10,22 @@ opened by who allows that: denoiselab.load(PATH, plugins=["her_package"]).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from denoiselab import build
 from denoiselab.data.base import Loaded
-from denoiselab.evaluation.evaluate import Evaluation, generate
+from denoiselab.denoiser import Denoiser
+from denoiselab.evaluation.evaluate import Evaluation, conditions, generate
 from denoiselab.files import CONF
+from denoiselab.guidance import Guidance
 from denoiselab.module import DenoisingModule
 from denoiselab.run import checkpoint, first, identity, record, start
 from denoiselab.run.folder import described
 from denoiselab.sampler import Generates, Sampler
+from denoiselab.sampler.base import nothing
 from denoiselab.spec import Refused, Spec, near
 
 
@@ -82,42 +85,66 @@ class Run:
     def sampler(self, name: str | None = None, **arguments) -> Sampler:
         """A sampler by the name of its choice, or the run's own, with other arguments (steps ...); refused where it
         does not fit the run."""
-        config = dict(self.config)
-        if name:
-            choices = {file.stem: file for file in (CONF / "sampler").glob("*.yaml")}
-            if name not in choices:
-                raise Refused(f"there is no sampler {name!r}", name, near(name, choices))
-            config["sampler"] = chosen(choices[name])
-        node = config["sampler"] = dict(config["sampler"])
-        for key, value in arguments.items():
-            step = node.get("step", {})
-            if key in step:
-                node["step"] = {**step, key: value}
-            elif key in node:
-                node[key] = value
-            else:
-                known = [k for k in (*node, *step) if k not in ("_target_", "step", "grid")]
-                fix = near(key, known) if known else "leave it out"
-                raise Refused(f"this sampler has no argument {key!r}", f"{key}={value}", fix)
-        sampler = build.make(config, "sampler")
+        sampler = build.made(self.chosen("sampler", name, arguments), "sampler", self.spec)
         sampler.accepts(self.spec)
         return sampler
 
-    def sample(self, n: int, sampler: Sampler | None = None, seed: int = 0, batch_size: int = 256) -> torch.Tensor:
-        """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i)."""
+    def guidance(self, name: str | None = None, **arguments) -> Guidance:
+        """A guidance by the name of its choice, or the run's own, with other arguments (weight ...)."""
+        guidance = build.made(self.chosen("guidance", name, arguments), "guidance", self.spec)
+        guidance.accepts(self.spec)
+        return guidance
+
+    def chosen(self, group: str, name: str | None, arguments: dict) -> dict:
+        """The run's own node of a group, or that of a choice, with arguments; refused where it does not take them."""
+        node = self.config[group]
+        if name:
+            choices = {file.stem: file for file in (CONF / group).glob("*.yaml")}
+            if name not in choices:
+                raise Refused(f"there is no {group} {name!r}", name, near(name, choices))
+            node = read(group, choices[name])
+        for key, value in arguments.items():
+            node = changed(node, key, value, group)
+        return node
+
+    def guided(self, guidance: Guidance | None = None) -> Denoiser:
+        """What samples are made with: the run's denoiser under a guidance, its own unless another is given."""
+        return (guidance or self.module.parts.guidance).build(self.denoiser, self.corruption, self.data)
+
+    def sample(self, n: int, sampler: Sampler | None = None, seed: int = 0, batch_size: int = 256,
+               guidance: Guidance | None = None, pulse: Callable[[], None] = nothing,
+               **asked: torch.Tensor) -> torch.Tensor:  # fmt: skip
+        """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i) and of what is `asked`:
+        label=... (n,) and the like; where nothing is, what the test split has, in turn. `pulse` is called at each
+        move."""
         if n < 1 or batch_size < 1:
             raise Refused("n and batch_size count samples", f"n={n} batch_size={batch_size}", "give at least 1")
-        sampler = sampler or self.module.parts.sampler
-        agreed = sampler.accepts(self.spec)
+        for name in asked.keys() - self.spec.asks:
+            raise Refused(f"the network is not told a {name}", f"{name}=", near(name, self.spec.asks or {"nothing"}))
+        sampler, guidance = sampler or self.module.parts.sampler, guidance or self.module.parts.guidance
+        agreed = sampler.accepts(guidance.accepts(self.spec))
         if Generates not in agreed.facts:
             raise Refused("this sampler restores and does not generate", type(sampler).__name__, "use another sampler")
-        device = self.module.device
-        return generate(self.denoiser, self.corruption, sampler, self.spec, n, seed, batch_size, device)
+        wanted = conditions(self.data.test, self.spec, n) | asked
+        return generate(self.guided(guidance), self.corruption, sampler, self.spec, n, seed, batch_size,
+                        self.module.device, pulse, wanted)  # fmt: skip
 
 
-def chosen(file: Path) -> dict:
-    """A sampler's choice, resolved, with the default grid."""
+def read(group: str, file: Path) -> dict:
+    """A choice of a group, resolved, with the default grid."""
     from omegaconf import OmegaConf
 
-    node = {"sampler": OmegaConf.load(file), "grid": OmegaConf.load(CONF / "grid" / "even.yaml")}
-    return OmegaConf.to_container(OmegaConf.create(node), resolve=True)["sampler"]
+    node = {group: OmegaConf.load(file), "grid": OmegaConf.load(CONF / "grid" / "even.yaml")}
+    return OmegaConf.to_container(OmegaConf.create(node), resolve=True)[group]
+
+
+def changed(node: dict, key: str, value: object, group: str) -> dict:
+    """A node with another value of an argument, its own or that of a step within."""
+    step = node.get("step", {})
+    if key in step:
+        return {**node, "step": {**step, key: value}}
+    if key in node:
+        return {**node, key: value}
+    known = [k for k in (*node, *step) if k not in ("_target_", "step", "grid")]
+    fix = near(key, known) if known else "leave it out"
+    raise Refused(f"this {group} has no argument {key!r}", f"{key}={value}", fix)

@@ -9,7 +9,7 @@ from rich.text import Text
 from denoiselab.corruption import Batch, Corrupted
 from denoiselab.data.base import Batches, Encoded, Loaded, Once, floating
 from denoiselab.evaluation import figures
-from denoiselab.evaluation.evaluate import empty
+from denoiselab.evaluation.evaluate import conditions, empty
 from denoiselab.evaluation.metrics import psnr
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
@@ -65,7 +65,7 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
     """One training iteration: what is drawn, seen, asked, lost."""
     share = next(iter(Batches(data.train, batch_size, seed)))
     when, noise = Keyed(key(seed, 3, 0, share.place)), Keyed(key(seed, 4, share.batch.key))
-    asked = module.ask(share, module.times, when, noise)
+    asked = module.ask(share, module.times, when, noise, edits=module.parts.edits)
     c, parts = asked.corrupted, module.parts
     loss = asked.cost.sum() / asked.count.clamp(min=1)
     loss.backward()
@@ -105,10 +105,12 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
         raise Refused("only a sampler along a grid has a trajectory", type(sampler).__name__, "show another run")
     device, decode = run.module.device, run.data.codec.decode
     places = torch.arange(1000 if run.spec.kind == "points" else samples, device=device)
-    random = Keyed.of(seed, 7, places)
-    x = run.corruption.prior(empty(run.spec, len(places), device)).sample(random.child("prior"))
+    random, like = Keyed.of(seed, 7, places), empty(run.spec, len(places), device)
+    x = run.corruption.prior(like).sample(random.child("prior"))
+    context = {name: value.to(device) for name, value in conditions(run.data.test, run.spec, len(places)).items()}
+    context |= run.corruption.own(like, random.child("own"))
     states, beliefs = [("t 1.00", decode(x.cpu()))], []
-    for s, x_s, belief in sampler.moves(run.denoiser, run.corruption, x, random):
+    for s, x_s, belief in sampler.moves(run.guided(), run.corruption, x, random, **context):
         states.append((f"t {s:.2f}", decode(x_s.cpu())))
         beliefs.append(decode(belief.mode.cpu()))
     # The belief held at x_t is the one of the move that starts there; at the end the last one.
