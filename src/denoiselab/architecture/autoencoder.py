@@ -40,14 +40,14 @@ class Autoencoder(Architecture):
     make 7 x 7 latents of 28 x 28 pictures. `blocks` residual blocks a resolution; `noise` is the standard deviation of
     what training adds to the latents, whose own is 1."""
 
-    def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2, 2), blocks: int = 1, channels: int = 4,
+    def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2), blocks: int = 1, channels: int = 2,
                  noise: float = 0.1, dropout: float = 0.0):  # fmt: skip
         multipliers = tuple(multipliers)
         if width % 8 or min((width, blocks, channels, *multipliers), default=0) < 1 or not multipliers:
             raise Refused(
                 "Autoencoder needs a width that 8 divides, one multiplier a resolution, a block and a channel",
                 f"width={width} multipliers={list(multipliers)} blocks={blocks} channels={channels}",
-                "for example width=32 multipliers=[1,2,2] blocks=1 channels=4",
+                "for example width=32 multipliers=[1,2] blocks=1 channels=2",
             )  # fmt: skip
         if not 0 <= noise < 10:
             raise Refused("architecture.noise is added to latents of variance 1", noise, "give 0 to 1, such as 0.1")

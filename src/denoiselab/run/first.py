@@ -74,8 +74,11 @@ def located(run: str) -> Stage:
 def opened(stage: Stage, spec: Spec, plugins: Sequence[str]) -> tuple[Coder, str]:
     """The network of a first stage for pictures of `spec`, with its best weights, and their digest. Its configuration
     may import those `plugins` alone."""
-    config = described(stage.folder, plugins)
-    build.allow(config)
+    try:
+        config = described(stage.folder, plugins)
+        build.allow(config)
+    except Refused as e:
+        raise Refused(f"the autoencoder in {stage.folder}: {e.what}", e.got, e.fix) from e
     if planned(config) is not None:
         raise Refused("codec.run encodes pictures, and not latents of another run", stage.folder, WHOLE)
     try:
