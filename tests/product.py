@@ -26,6 +26,7 @@ SPECS = {
 GROUPS = ("kind", "schedule", "corruption", "parameterization", "posterior", "architecture", "times", "objective",
           "weight", "cost", "sampler")  # fmt: skip
 TINY_PARTS = {
+    "autoencoder": {"width": 8, "multipliers": [1, 2], "channels": 2},
     "mlp": {"width": 8, "layers": 1, "embedding": 4},
     "unet": {"width": 8, "multipliers": [1, 2], "attention": [2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},

@@ -120,6 +120,7 @@ def test_a_weight_of_two_names_is_one_run():
 TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2", "evaluation.samples=8",
         "evaluation.metrics=[]", "data.batch_size=8", "logger=none", "trainer.enable_progress_bar=false"]  # fmt: skip
 SMALL = {
+    "autoencoder": ["architecture.width=8"],
     "mlp": ["architecture.width=16", "architecture.layers=1"],
     "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
@@ -163,12 +164,19 @@ def trained(tmp_path, *overrides):
     return marker.parent
 
 
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory):
+    """What an experiment in latents trains on."""
+    return trained(tmp_path_factory.mktemp("first"), "experiment=autoencoder", *TINY, *SMALL["autoencoder"])
+
+
 @pytest.mark.parametrize("experiment", groups()["experiment"])
-def test_an_experiment_trains_is_evaluated_and_ends(experiment, tmp_path):
+def test_an_experiment_trains_is_evaluated_and_ends(experiment, tmp_path, request):
     cfg = composed(f"experiment={experiment}")
     architecture = cfg.architecture._target_.split(".")[-2]
     steps = ["sampler.steps=2"] if "steps" in cfg.sampler else []
-    folder = trained(tmp_path, f"experiment={experiment}", "debug=fast", *TINY, *SMALL[architecture], *steps)
+    first = [f"codec.run={request.getfixturevalue('autoencoder')}"] if "run" in cfg.codec else []
+    folder = trained(tmp_path, f"experiment={experiment}", "debug=fast", *TINY, *SMALL[architecture], *steps, *first)
     assert ("samples_per_second" in read_summary(folder)["sampling"]) == bool(steps)
 
 

@@ -189,7 +189,7 @@ def instantiated(node: dict, group: str, **arguments):
 
 
 def load(config: dict) -> Loaded:
-    """The data of a configuration, in memory."""
+    """The data of a configuration, in memory; latents are not encoded yet: that is denoiselab.run.first.load."""
     return make(config, "data").load()
 
 

@@ -31,13 +31,13 @@ def before(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
     from rich.console import Console
 
     from denoiselab import build, check
-    from denoiselab.run import identity, look
+    from denoiselab.run import first, identity, look
 
     console = Console(highlight=False, soft_wrap=True)
     identity.checked_name(config["name"])
     build.allow(config)
     check.config(config)
-    data = build.load(config)
+    data = first.load(config)
     module = build.module(config, data.spec)
     if data.spec.kind == "tokens":
         look.corruption_text(module, data, console)

@@ -2,7 +2,8 @@
 
 A `Data` is a plan (where from, how much, in which batches); `load()` reads it and gives `Loaded`: three splits, the
 `Spec` of a sample, the codec that encoded it, and a fingerprint of its content. Pictures are uint8 (N, C, H, W) at
-rest, text int64 (N, L) right-padded with `valid` (N, L) in the context, points float32 (N, D).
+rest, text int64 (N, L) right-padded with `valid` (N, L) in the context, points float32 (N, D), latents of pictures
+float32 (N, C, H, W).
 
 `Batches` serves the training split for ever: which samples are in batch k, and which key each has, is a function of
 (seed, k), so there is no position to save. Worker processes take turns; indexing one tensor in memory outruns them.
@@ -44,8 +45,16 @@ class Codec(abc.ABC):
         """The spec of encoded samples, given that of raw ones; raises `Refused`."""
 
     @abc.abstractmethod
+    def encode(self, raw) -> Tensor:
+        """What is learned from, of raw data: of a text its ids, of pictures (N, C, H, W) themselves or latents."""
+
+    @abc.abstractmethod
     def decode(self, x: Tensor):
         """Samples as a person reads them: uint8 pictures (N, C, H, W), a list of strings, or points as they are."""
+
+
+class Encoded:
+    """A fact: samples are latents of pictures, whose distances mean little; their codec decodes them."""
 
 
 class Identity(Codec):
@@ -55,6 +64,9 @@ class Identity(Codec):
         if spec.kind == "tokens":
             raise Refused("text needs a tokenizer", "codec=identity", "use codec=character, byte or bpe")
         return spec.having(ends=(-1.0, 1.0)) if spec.kind == "image" else spec
+
+    def encode(self, raw):
+        return raw
 
     def decode(self, x):
         if x.ndim < 4 or x.dtype == torch.uint8:
@@ -94,12 +106,22 @@ class Loaded:
     uncut: Table | None = None  # the training split before data.n cut it: what an extractor is trained on
     captions: Captions | None = None  # where samples have captions; `truth` (N, attributes) is in the context then
     notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
+    raw: "Loaded | None" = None  # where samples are latents: the pictures that they are of
+    coder: str = ""  # and the digest of the weights that encoded them
+
+    @property
+    def seen(self) -> "Loaded":
+        """The data as it was before it was encoded: what samples that were decoded are compared with."""
+        return self.raw or self
 
     def split(self, name: str) -> Table:
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the content of all splits, 16 hexadecimal digits: what a run's identity knows of its data."""
+        """SHA-256 of the content of all splits, 16 hexadecimal digits: what a run's identity knows of its data. Of
+        latents: of the pictures and the weights, for the last bits of latents are another machine's own."""
+        if self.raw is not None:
+            return hashlib.sha256(f"{self.raw.fingerprint()} {self.coder}".encode()).hexdigest()[:16]
         digest = hashlib.sha256()
         for split in SPLITS:
             table = self.split(split)

@@ -3,10 +3,9 @@
 import functools
 import json
 
-from denoiselab import build
 from denoiselab.data.base import Loaded
 from denoiselab.launch.order import Verdict
-from denoiselab.run import cell, job
+from denoiselab.run import cell, first, job
 from denoiselab.spec import Refused
 
 Asked = tuple[dict, dict, list[str]]  # a configuration, choices, overrides
@@ -27,7 +26,7 @@ def together(cells: list[Asked]) -> list[Verdict | Refused]:
 
     @functools.cache
     def data() -> Loaded:
-        return build.load(cells[0][0])
+        return first.load(cells[0][0])
 
     return [judged(*each, lambda config: data()) for each in cells]
 

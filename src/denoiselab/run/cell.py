@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from denoiselab import build, check
 from denoiselab.data.base import Loaded
-from denoiselab.run import identity, record, start
+from denoiselab.run import first, identity, record, start
 from denoiselab.run.secrets import redacted
 
 
@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 
 
 def known(config: dict, choices: dict[str, str], overrides: list[str],
-          load: Callable[[dict], Loaded] = build.load) -> Cell:  # fmt: skip
+          load: Callable[[dict], Loaded] = first.load) -> Cell:  # fmt: skip
     """Reads the data, and makes nothing else. Raises `Refused`."""
     identity.checked_name(config["name"])
     build.allow(config)

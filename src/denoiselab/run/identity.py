@@ -24,12 +24,13 @@ NEITHER = (
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",
-    *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache")),
+    *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache", "run")),
 )  # fmt: skip
 # Not among them: the evaluation's seed and what it holds out. Validation goes by both, and says which weights are best.
 SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "evaluation.samples")
 WITHOUT_SAMPLES = ("train/", "val/")
 ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
+STAGE = "codec"  # the folder in a run's of what encodes its data
 LONGEST = 100  # letters of a folder's readable part
 
 
@@ -140,11 +141,12 @@ def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str
 
 
 def forget(folder: Path) -> None:
-    """Removes what a run left, to train it anew, but for its logs: a job prints into one. What says that it is trained
-    goes first, so that a kill in between leaves a run that is to be trained."""
+    """Removes what a run left, to train it anew, but for its logs, a job prints into one, and the first stage that it
+    works in. What says that it is trained goes first, so that a kill in between leaves a run that is to be trained."""
     for first in (folder / "COMPLETED", folder / "checkpoints", *folder.glob("*")):
         if first.is_dir() and not first.is_symlink():
-            shutil.rmtree(first)
+            if first.name != STAGE:
+                shutil.rmtree(first)
         elif not first.match("log*.txt"):
             first.unlink(missing_ok=True)
 

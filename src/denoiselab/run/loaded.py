@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 
-from denoiselab import build, check
+from denoiselab import build
 from denoiselab.data.base import Loaded
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.asked import Wish, wishes
@@ -25,15 +24,11 @@ from denoiselab.evaluation.evaluate import Evaluation, Found, conditions, genera
 from denoiselab.files import CONF
 from denoiselab.guidance import Guidance
 from denoiselab.module import DenoisingModule
-from denoiselab.run import checkpoint, identity, record, start
+from denoiselab.run import checkpoint, first, identity, record, start
+from denoiselab.run.folder import described
 from denoiselab.sampler import Generates, Sampler
 from denoiselab.sampler.base import nothing
 from denoiselab.spec import Refused, Spec, near
-
-# What no choice describes.
-KIND = {"seed": int, "overfit": bool, "monitor.name": str, "evaluation.seed": int, "plugins": list[str] | str | None,
-        "init": str | None, "extend": str | None}  # fmt: skip
-DEEPEST = 30  # nodes within nodes
 
 
 class Run:
@@ -44,10 +39,12 @@ class Run:
     def __init__(self, path: str | Path, weights: str = "best", device: str | None = None,
                  plugins: Sequence[str] = ()):  # fmt: skip
         self.folder = Path(path)
-        self.config = described(self.folder, plugins)
-        build.allow(self.config)
+        config = described(self.folder, plugins)
+        build.allow(config)
         scored = self.folder.resolve().parent.name == "scores"
-        checkpoints = (self.folder.resolve().parents[1] if scored else self.folder) / "checkpoints"
+        trained = self.folder.resolve().parents[1] if scored else self.folder
+        self.config = first.own(config, trained)
+        checkpoints = trained / "checkpoints"
         file = checkpoints / f"{weights}.ckpt"
         if not file.is_file():
             kept = [p.stem for p in checkpoints.glob("*.ckpt")]
@@ -56,7 +53,7 @@ class Run:
             saved = checkpoint.load(file)
         except checkpoint.Damaged as e:
             raise Refused(f"the checkpoint {weights!r} cannot be read", e, "give another: weights=NAME") from e
-        self.data: Loaded = build.load(self.config)
+        self.data: Loaded = first.load(self.config)
         fingerprint = start.fingerprint(self.config, self.data)
         fit, about = identity.fit_hash(self.config, fingerprint), identity.about(self.config, fingerprint)
         identity.refuse_other(saved, fit, about, file)
@@ -150,58 +147,6 @@ class Run:
             return evaluation(self.module, self.data, split, pulse)
         finally:
             self.module.parts = own
-
-
-def described(folder: Path, plugins: Sequence[str] = ()) -> dict:
-    """The configuration of a run folder: plain YAML without anchors, tags and interpolations. Refused where it asks for
-    other code than `plugins`."""
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise Refused("this is no run folder: it has no config.yaml", folder, "give the folder that train printed")
-    try:
-        text = file.read_text(encoding="utf-8")
-        shallow(text)
-        config = yaml.safe_load(text)
-        only_data(config, "config")
-        for key, kind in KIND.items():
-            value = functools.reduce(lambda node, name: node.get(name), key.split("."), config)
-            if not check.fits(value, kind):
-                raise TypeError(f"{key} is {value!r:.40}")
-    except (yaml.YAMLError, ValueError, AttributeError, TypeError) as e:
-        raise Refused(f"{file} is not the configuration of a run", f"{type(e).__name__}: {e}", "train it again") from e
-    named = config.get("plugins") or []
-    named, plugins = ([words] if isinstance(words, str) else words for words in (named, plugins))
-    if foreign := [name for name in named if not name or name not in plugins]:
-        raise Refused(
-            "opening this run would import code that is not denoiselab's", ", ".join(foreign),
-            f"if you trust it, add plugins={','.join(named)} to the command, or denoiselab.load(PATH, plugins={named})",
-        )  # fmt: skip
-    return config
-
-
-def shallow(text: str) -> None:
-    """ValueError for YAML that a few letters make of any size: aliases of aliases, and nodes in nodes without end."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
-            raise ValueError("it is nested too deep, or has an alias")
-
-
-def only_data(node, where: str) -> None:
-    """ValueError for what is neither a dictionary with words as keys, nor a list, nor a plain scalar."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if not isinstance(key, str):
-                raise ValueError(f"{where} has a key that is no word")
-            only_data(value, f"{where}.{key}")
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            only_data(value, f"{where}[{i}]")
-    elif isinstance(node, str) and "${" in node:
-        raise ValueError(f"{where} has an interpolation")
-    elif not isinstance(node, str | int | float | None):
-        raise ValueError(f"{where} is a {type(node).__name__}")
 
 
 def read(group: str, file: Path) -> dict:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from denoiselab.corruption import Batch, Corrupted
-from denoiselab.data.base import Batches, Loaded, Once, floating
+from denoiselab.data.base import Batches, Encoded, Loaded, Once, floating
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.evaluate import conditions, empty
 from denoiselab.evaluation.metrics import psnr
@@ -131,14 +131,14 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
 @torch.no_grad()
 def recovery(run: Run, folder: Path, samples: int = 256) -> Path:
     """How well x is recovered from each t, on the test split: PSNR of pictures, share of tokens right where text was
-    touched, root mean square error of points."""
+    touched, root mean square error of points and of latents."""
     table = run.data.test.take(slice(samples))
     [share] = Once(table, len(table.x))
     share = share.to(run.module.device)
     batch = share.batch._replace(x=floating(share.batch.x))
     schedule, random = run.corruption.schedule, Keyed(key(0, 8, share.place))
     times = torch.linspace(schedule.t_min, schedule.t_max, POINTS, device=run.module.device).unique()
-    measure, label = MEASURES[run.spec.kind]
+    measure, label = MEASURES["points" if Encoded in run.spec.facts else run.spec.kind]
     found: dict[str, list[float]] = {"belief": [], "corrupted": []}
     for t in times:
         at = t.expand(len(batch.x)).clone()

@@ -18,7 +18,7 @@ import yaml
 
 from denoiselab.data.base import Once
 from denoiselab.files import replacing
-from denoiselab.run import cell, checkpoint, identity, lock, record, report, scoring, start
+from denoiselab.run import cell, checkpoint, first, identity, lock, record, report, scoring, start
 from denoiselab.run.job import Job, made
 from denoiselab.run.log import Log
 from denoiselab.run.saver import Saver, handlers, last_good, steps
@@ -70,6 +70,7 @@ def lead(job: Job, wait: bool) -> None:
         place, trained = here.place, here.place != here.folder
         prepare(place)
         describe(place, here)
+        first.keep(here.data, here.folder)
         with Log(here.folder / "log.txt") as log:
             for note in here.data.notes:
                 log.say(f"note: {note}")

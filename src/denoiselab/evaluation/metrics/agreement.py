@@ -35,10 +35,10 @@ class Agreement(Metric):
         return spec
 
     def __call__(self, evidence):
-        data, asked, n = evidence.data, evidence.asked, len(evidence.samples)
+        data, asked, n = evidence.data.seen, evidence.asked, len(evidence.samples)
         # Rounding would hide what is not a number.
         sound = bool(evidence.samples.isfinite().all())
-        pictures, found = data.codec.decode(evidence.samples), {}
+        pictures, found = evidence.data.codec.decode(evidence.samples), {}
         if "label" in asked:
             network, name = classifier(data)
             found["label"] = network(pictures).argmax(1) == asked["label"], name

@@ -39,10 +39,9 @@ def compared(evidence: Evidence, plan: Features) -> Compared:
     """The features of both, computed once for all metrics of the same plan."""
     kept = {} if evidence.kept is None else evidence.kept
     if plan not in kept:
-        data = evidence.data
+        data, made = evidence.data.seen, evidence.data.codec.decode(evidence.samples)
         extractor = plan(data, evidence.device)
-        real, fake = (extractor(data.codec.decode(x), evidence.pulse).double()
-                      for x in (data.test.x[:REFERENCE], evidence.samples))  # fmt: skip
+        real, fake = (extractor(x, evidence.pulse).double() for x in (data.codec.decode(data.test.x[:REFERENCE]), made))
         kept[plan] = Compared(real, fake, extractor.short, extractor.full)
     return kept[plan]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Batch, Generative, Markov
-from denoiselab.data.base import Once, floating
+from denoiselab.data.base import Encoded, Once, floating
 from denoiselab.evaluation.likelihood import bits, flow_log_prob, vlb_terms
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.shown import Curve
@@ -25,6 +25,7 @@ REACHES = "leave this metric out, or use a schedule that ends in its prior, such
 
 def density(spec: Spec, who: Metric) -> Spec:
     """Of numbers with noise added, from data to a prior that is known."""
+    spec = spec.refuses(Encoded, who, "leave this metric out: a density of latents is none of pictures")
     return spec.needs(Additive, who, ADDS).needs(Markov, who, ADDS).needs(Generative, who, REACHES)
 
 

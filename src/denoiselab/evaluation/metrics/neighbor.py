@@ -26,9 +26,9 @@ class NearestNeighbor(Metric):
 
     def __call__(self, evidence):
         assert evidence.samples is not None, "a sampler that generates gives samples"
-        data, n = evidence.data, len(evidence.samples)
+        data, n = evidence.data.seen, len(evidence.samples)
         some = data.test.x[evenly(len(data.test.x), n)]
-        samples, tests = (data.codec.decode(x) for x in (evidence.samples, some))
+        samples, tests = evidence.data.codec.decode(evidence.samples), data.codec.decode(some)
         distance, place = nearest(torch.cat((samples, tests)), data, evidence.device, evidence.pulse)
         ours, theirs = distance[:n], distance[n:]
         shown = ours.argsort()[evenly(n, COLUMNS)]

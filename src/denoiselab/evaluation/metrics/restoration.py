@@ -6,6 +6,7 @@ References:
 
 from torch import Tensor
 
+from denoiselab.data.base import Encoded
 from denoiselab.evaluation.metrics.base import RESTORES, Metric, Value
 from denoiselab.sampler import Generates
 from denoiselab.spec import Refused, Spec
@@ -21,7 +22,8 @@ def pictures(x: Tensor) -> Tensor:
 
 def restoring(spec: Spec, who: Metric) -> Spec:
     """Of pictures, restored, of the shape of the clean ones."""
-    return same_shape(spec.of(("image",), who).refuses(Generates, who, RESTORES), who)
+    spec = spec.of(("image",), who).refuses(Encoded, who, "leave this metric out: it compares pixels")
+    return same_shape(spec.refuses(Generates, who, RESTORES), who)
 
 
 def same_shape(spec: Spec, who: Metric) -> Spec:
