@@ -315,8 +315,11 @@ DOES_NOT_FIT = {
     **{f"{name}_constant": (step, GaussianNoise(Constant(0.2)), IMAGE) for name, step in ALL.items()},
     **{f"{name}_pepper": (step, SaltAndPepper(Linear()), IMAGE) for name, step in ALL.items()},
     **{f"{name}_bert": (step, TokenMask(Linear(), VOCABULARY, 0.1, 0.1), TEXT) for name, step in ALL.items()},
-    **{f"{name}_mask": (step, TokenMask(LinearBeta(), VOCABULARY), TEXT) for name, step in ALL.items()
-       if not name.startswith("ancestral")},
+    **{
+        f"{name}_mask": (step, TokenMask(LinearBeta(), VOCABULARY), TEXT)
+        for name, step in ALL.items()
+        if not name.startswith("ancestral")
+    },
     **{f"{name}_linear": (step, GaussianNoise(Linear()), IMAGE) for name, step in LEFT.items()},
 }
 
