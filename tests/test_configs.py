@@ -220,7 +220,7 @@ def test_the_default_and_every_overlay_is_composed_of_known_roots():
 # -- the product: the fold over all choices, shared prefixes asked once
 
 SPECS = {
-    "image": Spec("image", (1, 6, 5)),
+    "image": Spec("image", (1, 6, 5), levels=((0.1, 0.3),)),
     "points": Spec("points", (2,)),
     "tokens": Spec("tokens", (6,), vocabulary=5),
 }

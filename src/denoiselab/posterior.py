@@ -92,6 +92,48 @@ class Gaussian(Posterior):
 
 
 @dataclass
+class Level(Posterior):
+    """Pictures (B, C, H, W) of one level a channel: normal, its covariance factor @ factor.T over the channels, (C, C).
+    On it lies noise of standard deviation `noise`, each pixel its own. Densities are of each element alone."""
+
+    mean: Tensor
+    factor: Tensor
+    noise: float = 0.0
+
+    @property
+    def mode(self):
+        return self.mean
+
+    @property
+    def alone(self) -> Gaussian:
+        var = self.factor.square().sum(-1)[:, None, None] + self.noise**2
+        return Gaussian(self.mean, var.expand_as(self.mean))
+
+    def sample(self, random):
+        z = random.normal(self.mean.shape[:2]).to(self.mean)
+        level = (self.factor * z[:, None]).sum(-1)[..., None, None]
+        return self.mean + level + self.noise * random.child("noise").normal(self.mean.shape).to(self.mean)
+
+    def log_prob(self, x):
+        return self.alone.log_prob(x)
+
+    def log_mass(self, x, bin):
+        return self.alone.log_mass(x, bin)
+
+    def at(self, x):
+        return Dirac(x)
+
+    def kl(self, other):
+        return self.alone.kl(other)
+
+    def lerp(self, other, w):
+        return Level(torch.lerp(self.mean, other.mean, w), self.factor, self.noise)
+
+    def spread(self):
+        return Level(self.mean.detach(), self.factor, self.noise)
+
+
+@dataclass
 class Dirac(Posterior):
     """Certain of its mean: draws nothing, and has no density."""
 

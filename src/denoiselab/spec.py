@@ -43,6 +43,9 @@ class Spec(NamedTuple):
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
+    # Of pictures: mean of each channel's mean over the training pictures, and the rows of a Cholesky factor of their
+    # covariance: C rows of 1 + C numbers.
+    levels: tuple[tuple[float, ...], ...] = ()
     context: frozenset[str] = frozenset()
     asks: frozenset[str] = frozenset()  # names of the context that tell the network what to make
     facts: frozenset[type] = frozenset()

@@ -8,17 +8,20 @@ from denoiselab.corruption.base import (
     Corruption,
     Degrading,
     Generative,
+    Local,
     Markov,
     Reversible,
     Terminal,
     corrupted,
     everywhere,
 )  # fmt: skip
+from denoiselab.corruption.degradation import Degradation, Operator
 from denoiselab.corruption.gaussian import GaussianNoise
 from denoiselab.corruption.pixel import SaltAndPepper
 from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degrading", "GaussianNoise", "Generative", "Markov",
-    "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degradation", "Degrading", "GaussianNoise",
+    "Generative", "Local", "Markov", "Operator", "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask",
+    "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip

@@ -128,6 +128,10 @@ class Generative(Corruption):
     """A fact: at t = 1 the corruption is its prior, so that sampling may start there."""
 
 
+class Local(Corruption):
+    """A fact: some places are touched and the others are as they were; all are asked."""
+
+
 def reversible_facts(schedule: Schedule) -> list[type]:
     """The facts of a Markov corruption under `schedule`."""
     facts: list[type] = [Reversible, Markov]
