@@ -9,12 +9,14 @@ from denoiselab.corruption import (
     Absorbing,
     Additive,
     Batch,
+    Degradation,
     GaussianNoise,
     Reversible,
     SaltAndPepper,
     TokenMask,
     TokenUniform,
 )
+from denoiselab.corruption.operators import BlockMask, Blur, Fade, Pixelate, Snow
 from denoiselab.posterior import Dirac
 from denoiselab.randomness import Keyed, Stream
 from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
@@ -37,10 +39,21 @@ def texts(n, length=19):
 
 
 IMAGE, TEXT = Spec("image", (3, 9, 7)), Spec("tokens", (19,), V)
+LEVELS = [[0.1, 0.3, 0.0, 0.0], [0.0, 0.2, 0.1, 0.0], [-0.1, 0.2, 0.1, 0.1]]
+OPERATORS = {"blur": Blur(LEVELS), "pixelate": Pixelate(LEVELS), "fade": Fade(), "block_mask": BlockMask(),
+             "snow": Snow()}  # fmt: skip
+CERTAIN = ("blur", "pixelate", "fade")  # what draws nothing
+
+
+def degradation(operator):
+    return lambda schedule: Degradation(schedule, operator)
+
+
 # A corruption of a schedule; samples of its kind; and their spec.
 CORRUPTIONS = {
     "gaussian": (GaussianNoise, pictures, IMAGE),
     "salt_and_pepper": (SaltAndPepper, pictures, IMAGE),
+    **{name: (degradation(operator), pictures, IMAGE) for name, operator in OPERATORS.items()},
     "token_mask": (lambda s: TokenMask(s, V), texts, TEXT),
     "token_mask_80_10_10": (lambda s: TokenMask(s, V, 0.1, 0.1), texts, TEXT),
     "token_uniform": (lambda s: TokenUniform(s, V), texts, TEXT),
@@ -72,6 +85,11 @@ def test_the_same_random_gives_the_same_draw(make, data, spec):
     for source in sources:
         one, two = (fields(make(Linear())(data(8), full(8, 0.6), source())) for _ in range(2))
         assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.parametrize("name", [n for n in CORRUPTIONS if n not in CERTAIN])
+def test_another_random_gives_another_draw(name):
+    make, data, _ = CORRUPTIONS[name]
     other = make(Linear())(data(8), full(8, 0.6), keys(8, seed=1))
     assert not torch.equal(other.x_t, make(Linear())(data(8), full(8, 0.6), keys(8)).x_t)
 

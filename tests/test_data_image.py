@@ -14,7 +14,7 @@ from denoiselab.data.base import SPLITS, Identity
 from denoiselab.data.folder import Folder
 from denoiselab.data.image import Digits, decoded
 from denoiselab.data.points import Moons, Ring
-from denoiselab.data.splits import finite, parts
+from denoiselab.data.splits import finite, levels, parts
 from denoiselab.data.tokenizer import Byte
 from denoiselab.spec import Refused
 
@@ -280,3 +280,32 @@ def test_shipped_files(path):
     if path.parent.name == "data":
         assert part.batch_size >= 1
         assert part.n is None
+
+
+# -- levels
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_levels_are_mean_and_covariance_of_the_channels(channels):
+    x = torch.randint(256, (50, channels, 5, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    x[:, :, :, 3:] //= torch.randint(1, 9, (50, channels, 1, 1), dtype=torch.uint8)
+    found = torch.tensor(levels(x), dtype=torch.float64)
+    means = (x.double() / 127.5 - 1).mean((2, 3))
+    torch.testing.assert_close(found[:, 0], means.mean(0), rtol=1e-12, atol=1e-12)
+    cov = torch.cov(means.T, correction=0).reshape(channels, channels)
+    torch.testing.assert_close(found[:, 1:], torch.linalg.cholesky(cov), rtol=1e-9, atol=1e-12)
+
+
+def test_levels_of_alike_channels_and_of_one_picture_are_finite():
+    gray = torch.randint(256, (50, 1, 5, 7), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = torch.tensor(levels(gray.expand(-1, 3, -1, -1)))
+    mean, std = levels(gray)[0]
+    torch.testing.assert_close(found, torch.tensor([[mean, std, 0.0, 0.0]]).expand(3, 4))
+    assert levels(gray[:1]) == ((pytest.approx(gray[0].float().mean().item() / 127.5 - 1), 0.0),)
+
+
+def test_levels_are_told_with_the_pictures_that_are_trained_on():
+    data = Digits(Identity(), 32, n=100).load()
+    assert data.spec.levels == levels(data.train.x)
+    assert len(data.train.x) == 100
+    assert Ring(Identity(), 32, 100).load().spec.levels == ()

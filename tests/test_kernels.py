@@ -5,7 +5,8 @@ import torch
 from common import full, keys
 from torch.testing import assert_close
 
-from denoiselab.corruption import Batch, GaussianNoise, TokenMask, TokenUniform
+from denoiselab.corruption import Batch, Degradation, GaussianNoise, TokenMask, TokenUniform
+from denoiselab.corruption.operators import BlockMask, Blur, Fade, Pixelate, Snow
 from denoiselab.posterior import Dirac, Gaussian, Known
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
 
@@ -13,6 +14,7 @@ V = 7
 f64 = torch.float64
 TEXT = torch.randint(V, (4, 19), generator=torch.Generator().manual_seed(0))
 PICTURE = torch.rand(4, 3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=f64) * 2 - 1
+OPERATORS = {"blur": Blur([]), "pixelate": Pixelate([]), "fade": Fade(), "block_mask": BlockMask(), "snow": Snow()}
 # The Markov ones of text, with how many tokens there are in x_t.
 MARKOV_TOKENS = {"token_mask": (lambda s: TokenMask(s, V), V + 1), "token_uniform": (lambda s: TokenUniform(s, V), V)}
 MARKOV = {name: make for name, (make, _) in MARKOV_TOKENS.items()} | {"gaussian": GaussianNoise}
@@ -164,3 +166,15 @@ def test_prior_is_like_what_it_is_like(name):
     drawn = corruption.prior(like).sample(keys(4))
     assert drawn.shape == like.shape
     assert drawn.dtype == like.dtype
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("t, s", MOVES)
+def test_degradation_transition_of_the_truth_is_the_degradation(operator, name, t, s):
+    degradation = Degradation(SCHEDULES[name], operator)
+    t, s = full(4, t), full(4, s)
+    c = degradation(Batch(PICTURE, torch.arange(4)), t, keys(4))
+    back = degradation.transition(t, s)(c.x_t, Dirac(PICTURE), **c.context)
+    assert torch.equal(back.mean, degradation.degrade(s)(PICTURE, **c.context))
+    assert torch.equal(back.sample(keys(4)), back.mean)

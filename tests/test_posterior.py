@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Kept, Known, log_ndtr
+from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Kept, Known, Level, log_ndtr
 from denoiselab.randomness import Keyed
 
 V = 5
@@ -343,3 +343,32 @@ def test_spread_detaches_the_mean_alone():
     assert m.grad is None
     assert (v.grad != 0).all()
     assert not Dirac(m).spread().mean.requires_grad
+
+
+# -- levels
+
+
+def test_a_level_is_one_a_channel_correlated_and_noise_on_it():
+    n, noise = 20000, 0.05
+    mean, factor = torch.tensor([0.3, -0.2], dtype=f64), torch.tensor([[0.4, 0.0], [0.3, 0.1]], dtype=f64)
+    flat, noisy = (Level(mean[:, None, None].expand(n, 2, 3, 2), factor, w).sample(keys(n)) for w in (0.0, noise))
+    assert torch.equal(flat, flat[..., :1, :1].expand_as(flat))
+    level = flat[..., 0, 0]
+    cov = factor @ factor.T
+    assert_close(level.mean(0), mean, rtol=0, atol=5 * 0.4 / n**0.5)
+    assert_close(torch.cov(level.T), cov, rtol=0, atol=5 * 0.16 * (2 / n) ** 0.5)
+    rest = (noisy - flat) / noise
+    assert abs(rest.mean()) < 5 / rest.numel() ** 0.5
+    assert abs(rest.var() - 1) < 5 * (2 / rest.numel()) ** 0.5
+    assert abs((rest[..., 0, 0] * rest[..., 2, 1]).mean()) < 5 / (2 * n) ** 0.5
+
+
+def test_a_level_has_the_densities_of_its_elements():
+    mean, factor = torch.zeros(1, 2, 3, 2, dtype=f64), torch.tensor([[0.4, 0.0], [0.3, 0.1]], dtype=f64)
+    level, x = Level(mean, factor, 0.2), torch.full((1, 2, 3, 2), 0.3, dtype=f64)
+    alone = Gaussian(mean, torch.tensor([0.16 + 0.04, 0.1 + 0.04], dtype=f64)[:, None, None])
+    assert_close(level.log_prob(x), alone.log_prob(x))
+    assert_close(level.log_mass(x, 0.1), alone.log_mass(x, 0.1))
+    assert_close(level.kl(Gaussian(x, 0.5)), alone.kl(Gaussian(x, 0.5)))
+    assert_close(level.lerp(Dirac(x), 0.5).mean, x / 2)
+    assert torch.equal(level.at(x).mean, x)

@@ -96,7 +96,7 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
 
     text = redacted(re.sub(r"\s+", " ", str(e)).strip())
     typed = " ".join(map(redacted, arguments))
-    if found := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
+    if found := re.search(r"Could not (?:find|load) '([\w/]+)/([^/']+)'", text):
         group, choice = found.groups()
         return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", advice(choice, choices(group)))
     if "Ambiguous value" in text:

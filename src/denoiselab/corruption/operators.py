@@ -10,6 +10,7 @@ import functools
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denoiselab.corruption.base import Generative, Local
@@ -81,10 +82,16 @@ class Averages(Operator):
 def along(rows: Tensor, columns: Tensor, x: Tensor) -> Tensor:
     """rows @ x @ columns^T for matrices of each sample, or one for all: (B or 1, H, H), (B or 1, W, W)."""
     n, c, h, w = x.shape
-    # Each sample a product of its own: so it is the same alone and in a batch. Never in half precision.
-    with torch.autocast(x.device.type, enabled=False):
-        y = torch.bmm(rows.expand(n, h, h), x.transpose(1, 2).reshape(n, h, c * w)).view(n, h, c, w)
-        return torch.bmm(y.transpose(1, 2).reshape(n, c * h, w), columns.mT.expand(n, w, w)).view(n, c, h, w)
+    y = product(rows.expand(n, h, h), x.transpose(1, 2).reshape(n, h, c * w)).reshape(n, h, c, w)
+    return product(y.transpose(1, 2).reshape(n, c * h, w), columns.mT.expand(n, w, w)).reshape(n, c, h, w)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b for each sample, (B, m, k) and (B, k, n), never in half precision, and the same whatever batch it is in:
+    where a sample's memory starts off a multiple of 64 bytes, sums are taken in another order."""
+    whole = [F.pad(each, (0, -each.shape[2] % 16, 0, -each.shape[1] % 16)).contiguous() for each in (a, b)]
+    with torch.autocast(a.device.type, enabled=False):
+        return torch.bmm(*whole)[:, : a.shape[1], : b.shape[2]]
 
 
 @functools.lru_cache(32)
@@ -120,7 +127,7 @@ class Blur(Averages):
         frequency = torch.arange(n, dtype=torch.float64, device=severity.device) * (math.pi / n)
         kept = torch.exp(-((std[:, None] * frequency) ** 2) / 2)
         kept = torch.where(frequency == 0, 1.0, kept)  # also where std is infinite
-        return torch.bmm((basis.mT * kept[:, None]), basis.expand(len(kept), n, n))
+        return product(basis.mT * kept[:, None], basis.expand(len(kept), n, n))
 
 
 class Pixelate(Averages):

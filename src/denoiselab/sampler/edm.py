@@ -11,7 +11,7 @@ from denoiselab.mixing import mixed
 from denoiselab.posterior import Gaussian
 from denoiselab.sampler.base import Past, Step
 from denoiselab.sampler.steps import additive, asked
-from denoiselab.sampler.wrap import FORTH, single
+from denoiselab.sampler.wrap import single
 from denoiselab.schedule import LOUDEST
 from denoiselab.spec import Refused
 
@@ -61,9 +61,10 @@ class Churn(Step):
     def plan(self, corruption, t, s, before=(), after=()):
         alpha, sigma = corruption.schedule(t)
         gamma = min(self.s_churn / (len(before) + 1 + len(after)), math.sqrt(2) - 1)
-        within = bool((self.s_min * alpha <= sigma) & (sigma <= self.s_max * alpha))
+        if not gamma or not self.s_min * alpha <= sigma <= self.s_max * alpha:
+            return self.inner.plan(corruption, t, s, before, after)
         more = corruption.schedule.time(corruption.schedule.log_snr(t) - 2 * math.log1p(gamma))
-        if not (gamma and within and more > t):
+        if not more > t:  # at t = 1
             return self.inner.plan(corruption, t, s, before, after)
         forth, inner = corruption.forth(t, more), self.inner.plan(corruption, more, s, before, after)
 
@@ -76,4 +77,5 @@ class Churn(Step):
 
     def accepts(self, spec):
         single(self.inner, self)
-        return self.inner.accepts(spec.needs(Markov, self, FORTH).needs(Additive, self, "use sampler=ancestral"))
+        fix = "use sampler=ancestral or ddim"
+        return self.inner.accepts(spec).needs(Markov, self, fix).needs(Additive, self, fix)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from denoiselab.corruption import Additive, Corruption, Reversible
+from denoiselab.corruption import Additive, Corruption, Reversible, Terminal
 from denoiselab.denoiser import Denoiser
 from denoiselab.mixing import mixed
 from denoiselab.posterior import Posterior
@@ -50,7 +50,9 @@ class AncestralMean(Step):
         return move
 
     def accepts(self, spec):
-        return spec.needs(Reversible, self, ONE_SHOT)
+        # The first draw hides x_1, if nothing of x is in it: without it every sample is the same.
+        fix = "all samples would be one: use sampler=ddim, or schedule=linear_beta or exploding"
+        return spec.needs(Reversible, self, ONE_SHOT).refuses(Terminal, self, fix)
 
 
 class DDIM(Step):
