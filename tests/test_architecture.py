@@ -346,8 +346,6 @@ class Net(nn.Module):
         super().__init__()
         layers = (nn.Flatten(), nn.Linear(math.prod(shape), width), nn.Linear(width, math.prod(given)))
         self.layers = nn.Sequential(*layers)
-            nn.Flatten(), nn.Linear(math.prod(shape), width), nn.Linear(width, math.prod(given))
-        )
         self.given = given
 
     def forward(self, x, noise):

@@ -72,7 +72,7 @@ class Label(Conditioning):
     def accepts(self, spec):
         if "label" not in spec.context or spec.classes < 1:
             raise Refused(
-                "Label needs samples with labels", f"{spec.kind} without",
+                "Label needs samples with labels", f"{spec.kind} of shape {spec.shape} without",
                 "use conditioning=none, or data with classes, such as data=digits or fashion_mnist",
             )  # fmt: skip
         return spec.having(Conditional, asks=spec.asks | {"label"})
@@ -113,7 +113,7 @@ class Caption(Conditioning):
     def accepts(self, spec):
         if "caption" not in spec.context or min(spec.words, spec.caption) < 1:
             raise Refused(
-                "Caption needs samples with captions", f"{spec.kind} without",
+                "Caption needs samples with captions", f"{spec.kind} of shape {spec.shape} without",
                 "use conditioning=none or label, or data with captions",
             )  # fmt: skip
         return spec.having(Conditional, asks=spec.asks | {"caption", "caption_valid"})

@@ -12,7 +12,7 @@ from denoiselab.spec import Failed, Refused, near
 
 COMMANDS = {
     "train": "train a cell of the grid, or with -m a product of them",
-    "sample": "make new samples with a finished run: run=FOLDER [n=64] [label=3] [guidance=3] [sampler=...] [steps=...]",
+    "sample": "make new samples with a finished run: run=FOLDER [n=64] [label=3] [guidance=3] [sampler=...]",
     "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
     "list": "every choice of every group, with one line each",
 }

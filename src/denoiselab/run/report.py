@@ -120,7 +120,7 @@ def nexts(folder: Path, summary: dict) -> list[str]:
     looks = f"denoiselab show run={fit}"
     again = f"denoiselab sample run={fit} n=64 steps=20" if generates else "denoiselab list experiment"
     wish = folder / "samples" / "samples.json"
-    asks = [f"{again} {wished(wish)}   # of what is asked for"] if generates and wish.is_file() else []
+    asks = [f"denoiselab sample run={folder} {wished(wish)}   # of what is asked for"] if wish.is_file() else []
     return [
         f"{looks}   # " + ("the trajectory, and what is recovered from each t" if generates else "what is recovered"),
         again + ("   # more samples, in fewer steps" if generates else "   # other systems of the same grid"),
