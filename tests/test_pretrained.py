@@ -4,10 +4,12 @@ import sys
 
 import pytest
 import torch
+from runs import train
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from denoiselab.architecture.pretrained import Pretrained
 from denoiselab.architecture.unet import UNet
+from denoiselab.commands.main import run
 from denoiselab.data.captions import LONGEST, WORDS, written
 from denoiselab.spec import Refused, Spec
 
@@ -142,3 +144,14 @@ def test_what_is_no_encoder_is_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Refused, match="not installed"):
         Pretrained(str(good)).accepts(SPEC)
+
+
+def test_a_run_is_trained_and_sampled_with_its_own_encoder(folder, tmp_path):
+    [made] = train(
+        tmp_path / "runs", "data=shapes", "data.size=16", "data.train=32", "data.val=8", "data.test=8",
+        "conditioning=pretrained", f"conditioning.path={folder}", "edits=[withhold]",
+    )  # fmt: skip
+    words = ["sample", f"run={made}", "n=2", "steps=2", "caption=a five", "guidance=2", f"output={tmp_path / 'out'}"]
+    assert run(words) == 0
+    save(folder, "bert", seed=7)
+    assert run(words) == 2

@@ -1,5 +1,6 @@
 """What a run shows a person: pictures or text in samples/, and a table on the screen."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -121,8 +122,17 @@ def nexts(folder: Path, summary: dict) -> list[str]:
     fit = folder.parents[1] if folder.parent.name == "scores" else folder
     looks = f"denoiselab show run={fit}"
     again = f"denoiselab sample run={fit} n=64 steps=20" if generates else "denoiselab list experiment"
+    wish = folder / "samples" / "samples.json"
+    asks = [f"denoiselab sample run={folder} {wished(wish)}   # of what is asked for"] if wish.is_file() else []
     return [
         f"{looks}   # " + ("the trajectory, and what is recovered from each t" if generates else "what is recovered"),
         again + ("   # more samples, in fewer steps" if generates else "   # other systems of the same grid"),
+        *asks,
         "denoiselab train -m schedule=cosine,linear seed=0,1   # a sweep of four",
     ]
+
+
+def wished(path: Path) -> str:
+    """What the first sample of a samples.json was asked for, as words of a command line."""
+    first = json.loads(path.read_text(encoding="utf-8"))[0]
+    return " ".join(f'{name}="{wish}"' if isinstance(wish, str) else f"{name}={wish}" for name, wish in first.items())
