@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -162,6 +163,15 @@ def test_a_belief_without_a_width_has_no_bound():
     assert "has a width" in found.left_out[0]
     assert set(found.values) == {"test/loss"}
     assert not found.evidence.module.denoiser._forward_pre_hooks
+
+
+def test_latents_have_a_density_and_no_levels():
+    """What is shaped like pictures and not rounded."""
+    made, loaded = normal("image", 0.3, Cosine())
+    table = Table(0.3 * torch.randn(200, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+    found = Evaluation([BitsPerDim(), FlowBitsPerDim(40, 1, 200)], samples=4)(made, replace(loaded, test=table))
+    assert "256 levels" in found.left_out[0]
+    assert found.values["test/nll_ode"].value == pytest.approx(exact(table, 0.3), abs=0.02)
 
 
 @pytest.mark.parametrize("metric", [BitsPerDim, FlowBitsPerDim])

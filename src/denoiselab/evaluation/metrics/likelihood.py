@@ -49,6 +49,11 @@ def shares(evidence: Evidence, n: int, tag: int) -> Iterator[tuple[Batch, Keyed]
         hook.remove()
 
 
+def rounded(evidence: Evidence) -> bool:
+    """Are held-out samples pictures in 256 levels, not points or latents?"""
+    return evidence.data.split(evidence.split).x.dtype == torch.uint8
+
+
 class BitsPerDim(Metric):
     """`nll_vlb`: the variational bound of -log2 p(x) a dimension of pictures in 256 levels, in `steps` steps, the mean
     over the first `n` held-out samples (Ho et al., 2020, arXiv:2006.11239, eq. 5); `nll_vlb_prior` is what of it the
@@ -69,6 +74,11 @@ class BitsPerDim(Metric):
         return density(spec.of(("image",), self), self)
 
     def __call__(self, evidence):
+        if not rounded(evidence):
+            got = f"samples of {evidence.data.split(evidence.split).x.dtype}"
+            raise Refused(
+                "nll_vlb is of pictures in 256 levels", got, "use codec=identity; nll_ode speaks of densities"
+            )
         found: list[tuple[Tensor, Tensor]] = []
         for batch, random in shares(evidence, self.n, 9):
             denoiser, corruption = evidence.module.denoiser, evidence.module.corruption
@@ -101,8 +111,9 @@ def wide(denoiser, batch: Batch) -> None:
 class FlowBitsPerDim(Metric):
     """`nll_ode`: -log2 p(x) a dimension by the probability flow (Song et al., 2021, arXiv:2011.13456, section 4.3), the
     mean over the first `n` held-out samples. Pictures in 256 levels are spread evenly over their bins, so that it is an
-    upper bound in expectation; of points it is that of a density, and may be below 0. `steps` of Runge-Kutta, four
-    network calls each; `probes` random vectors estimate the divergence (null: exact, a backward pass a dimension)."""
+    upper bound in expectation; of points and latents it is that of a density, and may be below 0. `steps` of
+    Runge-Kutta, four network calls each; `probes` random vectors estimate the divergence (null: exact, a backward pass
+    a dimension)."""
 
     def __init__(self, steps: int = 50, probes: int | None = 1, n: int = 64):
         counted(self, steps=steps, probes=probes, n=n)
@@ -114,8 +125,7 @@ class FlowBitsPerDim(Metric):
     def __call__(self, evidence):
         found = []
         for batch, random in shares(evidence, self.n, 10):
-            module = evidence.module
-            bin = BIN if module.parts.spec.kind == "image" else None
+            module, bin = evidence.module, BIN if rounded(evidence) else None
             log_p = flow_log_prob(module.denoiser, module.corruption, batch.x, self.steps, random, self.probes, bin=bin,
                                   **batch.context)  # fmt: skip
             found.append(bits(-log_p, batch.x[0].numel()).cpu())
