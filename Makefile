@@ -3,6 +3,7 @@ PYTHON ?= python3
 DENOISELAB_DATA ?= $(wildcard $(abspath ../shared/data))
 VENV := .venv
 RUN := $(VENV)/bin
+PEERS := .peers
 
 .PHONY: install train test test-all lint format bench clean
 
@@ -24,11 +25,12 @@ lint: $(VENV)/.tested
 format: $(VENV)/.tested
 	$(RUN)/ruff check --fix . && $(RUN)/ruff format .
 
-bench: $(VENV)/.tested
+bench: $(VENV)/.tested $(PEERS)/.installed
 	$(RUN)/python benchmarks/overhead.py
+	PYTHONPATH=$(PEERS) $(RUN)/python benchmarks/diffusion.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,4 +39,9 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+# What ours is measured beside and no test needs; apart, and without what they depend on: that would replace ours.
+$(PEERS)/.installed: $(VENV)/.installed
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PEERS) "denoising-diffusion-pytorch>=2.2,<3" "einops>=0.8"
 	touch $@

@@ -135,6 +135,7 @@ DATA = {
     "digits": PICTURES,
     "fashion_mnist": [*SMALL_PICTURES, "data.root={root}/fashion-mnist", "data.n=64"],
     "mnist": [*SMALL_PICTURES, "data.root={root}/mnist", "data.n=64"],
+    "cifar10_subset": [*SMALL_PICTURES, "data.root={root}/cifar10-subset", "data.n=64"],
     "folder": [*SMALL_PICTURES, "data.root={root}/set12", "data.size=16", "data.channels=1", "data.batch_size=2"],
     "hub": [*SMALL_PICTURES, "data.dataset={hub}", "data.channels=1"],
     "markov": [*TEXT, "data.train=64", "data.val=8", "data.test=8"],

@@ -9,11 +9,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
+from torch.testing import assert_close
 
 from denoiselab.data.base import SPLITS, Identity
 from denoiselab.data.folder import Folder
+from denoiselab.data.idx import IDX
 from denoiselab.data.image import Digits, decoded
 from denoiselab.data.points import Moons, Ring
+from denoiselab.data.sheets import Sheets
 from denoiselab.data.splits import finite, levels, parts
 from denoiselab.data.tokenizer import Byte
 from denoiselab.spec import Refused
@@ -309,3 +312,42 @@ def test_levels_are_told_with_the_pictures_that_are_trained_on():
     assert data.spec.levels == levels(data.train.x)
     assert len(data.train.x) == 100
     assert Ring(Identity(), 32, 100).load().spec.levels == ()
+
+
+# -- sheets, and pictures in larger squares
+
+
+def test_a_row_of_a_sheet_is_a_picture(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+    Image.fromarray(x[:6].reshape(6, 16, 3)).save(tmp_path / "a.png")
+    Image.fromarray(x[6:].reshape(4, 16, 3)).save(tmp_path / "b.png")
+    data = Sheets(Identity(), str(tmp_path), 4, side=4).load()
+    found = torch.cat([data.train.x, data.val.x, data.test.x])
+    expected = torch.from_numpy(x).permute(0, 3, 1, 2)
+    assert data.spec.shape == (3, 4, 4)
+    assert sorted(p.flatten().tolist() for p in found) == sorted(p.flatten().tolist() for p in expected)
+
+
+def test_a_sheet_of_another_width_is_named(tmp_path):
+    Image.new("RGB", (17, 3)).save(tmp_path / "a.png")
+    with pytest.raises(Refused, match=r"4 x 4: 16 pixels\n.*a.png is 17 wide"):
+        Sheets(Identity(), str(tmp_path), 4, side=4).load()
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(Refused, match=r"a.png cannot be read"):
+        Sheets(Identity(), str(tmp_path), 4, side=4).load()
+
+
+def test_cifar_is_what_was_published(data_root):
+    data = Sheets(Identity(), str(data_root / "cifar10-subset"), 4).load()
+    x = torch.cat([data.train.x, data.val.x, data.test.x]).double() / 255
+    assert x.shape == (2000, 3, 32, 32)
+    assert_close(x.mean((0, 2, 3)), torch.tensor([0.4914, 0.4835, 0.4468]).double(), rtol=0, atol=1e-4)
+
+
+def test_pictures_are_laid_in_the_middle_of_a_black_square(data_root):
+    small, large = (IDX(Identity(), str(data_root / "mnist"), 4, n=5, size=size).load() for size in (None, 32))
+    assert large.spec.shape == (1, 32, 32)
+    assert torch.equal(large.train.x[..., 2:30, 2:30], small.train.x)
+    assert large.train.x.long().sum() == small.train.x.long().sum()
+    with pytest.raises(Refused, match="at least 28"):
+        IDX(Identity(), str(data_root / "mnist"), 4, n=5, size=20).load()

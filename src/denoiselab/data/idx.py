@@ -11,11 +11,12 @@ import zlib
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from denoiselab.data.base import Codec, Data, Table, checked
 from denoiselab.data.hub import fetched
-from denoiselab.data.image import labeled
+from denoiselab.data.image import labeled, sized
 from denoiselab.data.splits import loaded, located
 from denoiselab.spec import Refused
 
@@ -30,13 +31,16 @@ class IDX(Data):
             the Hugging Face hub.
         source: where the files can be fetched, for messages.
         validation: the last so many training samples are the validation split.
+        size: pictures are laid in the middle of a black square of this side, as 28 x 28 in 32; None: as they are.
     """
 
     def __init__(self, codec: Codec, root: str | None, batch_size: int, n: int | None = None, below: str | None = None,
-                 hub: str | None = None, source: str = "", validation: int = 5000, num_workers: int = 0):  # fmt: skip
+                 hub: str | None = None, source: str = "", validation: int = 5000, size: int | None = None,
+                 num_workers: int = 0):  # fmt: skip
         checked(batch_size, n, num_workers)
         self.codec, self.root, self.batch_size, self.n, self.num_workers = codec, root, batch_size, n, num_workers
-        self.below, self.hub, self.source, self.validation = below, hub, source, validation
+        sized(1, size)
+        self.below, self.hub, self.source, self.validation, self.size = below, hub, source, validation, size
 
     def load(self):
         root = located(self.root, self.below, "root", self.source, Path.is_dir)
@@ -46,6 +50,7 @@ class IDX(Data):
             raise Refused("training and test pictures differ in size",
                           f"{tuple(x.shape[1:])} and {tuple(test_x.shape[1:])}",
                           "give data.root=FOLDER of one data set")  # fmt: skip
+        x, test_x = self.laid(x), self.laid(test_x)
         cut = len(x) - self.validation
         if not 0 < cut < len(x):
             raise Refused("data.validation takes that many of the training samples", f"{self.validation} of {len(x)}",
@@ -54,6 +59,16 @@ class IDX(Data):
                   Table(test_x, {"label": test_label}))  # fmt: skip
         classes = int(torch.cat((label, test_label)).max()) + 1
         return loaded(self.codec, labeled(tuple(x.shape[1:]), classes), splits, self.n)
+
+    def laid(self, x: Tensor) -> Tensor:
+        """Pictures in the middle of a black square."""
+        if self.size is None:
+            return x
+        high, wide = (self.size - side for side in x.shape[2:])
+        if min(high, wide) < 0:
+            raise Refused("data.size is the side of the black square that pictures are laid in", self.size,
+                          f"give at least {max(x.shape[2:])}, or null for as they are")  # fmt: skip
+        return F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
 
     def pair(self, root: Path, split: str) -> tuple[Tensor, Tensor]:
         """Pictures (N, 1, H, W) and labels (N,) of "train" or "t10k"."""
