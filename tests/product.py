@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from denoiselab import build
 from denoiselab.commands.configuration import groups
 from denoiselab.files import CONF
+from denoiselab.names import OVERLAYS
 from denoiselab.spec import Refused, Spec
 
 SPECS = {
@@ -26,22 +27,34 @@ GROUPS = ("kind", "schedule", "corruption", "parameterization", "posterior", "ar
           "weight", "cost", "sampler")  # fmt: skip
 TINY_PARTS = {
     "mlp": {"width": 8, "layers": 1, "embedding": 4},
-    "unet": {"width": 8, "multipliers": [1, 2], "heads": 1},
+    "unet": {"width": 8, "multipliers": [1, 2], "attention": [2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},
-    **{sampler: {"steps": 2} for sampler in groups()["sampler"] if sampler != "one_shot"},
+    "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
+    "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
+    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler != "one_shot"},
 }  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
 
+def loaded(group, choice):
+    """A choice, with what its defaults list takes from others."""
+    node = OmegaConf.load(CONF / group / f"{choice}.yaml")
+    for entry in node.pop("defaults", []) if group not in OVERLAYS else ():
+        for word, inner in entry.items() if OmegaConf.is_dict(entry) else ():
+            other, _, path = word.lstrip("/").partition("@")
+            node[path] = loaded(other, inner)
+    return node
+
+
 def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
+    return OmegaConf.to_container(loaded(group, choice))
 
 
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "times": "grid", **choices, group: choice}
-    config = OmegaConf.create({g: OmegaConf.load(CONF / g / f"{c}.yaml") for g, c in needed.items()})
+    needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", **choices, group: choice}
+    config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})
     return build.make(config, group, SPECS[kind])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from product import content
 from torch import nn
 
 from denoiselab import build, check
@@ -27,7 +28,8 @@ ALONG = {
 # Classes of others, of which a configuration names the arguments that we use.
 FOREIGN = ("torch.optim.", "pytorch_lightning.", "torchmetrics.")
 # What a function in a configuration is called with.
-CALLED_WITH = {"denoiselab.times.even": {"schedule", "steps"}, "denoiselab.times.quadratic": {"schedule", "steps"}}
+CALLED_WITH = {f"denoiselab.grid.{grid}": {"schedule", "steps"} for grid in groups()["grid"]}
+CALLED_WITH["denoiselab.architecture.adapters.Convolutions"] = {"shape", "given"}
 
 
 def composed(*overrides):
@@ -58,10 +60,6 @@ def nodes(node):
     elif isinstance(node, list):
         for value in node:
             yield from nodes(value)
-
-
-def content(group, choice):
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{choice}.yaml"))
 
 
 # -- each choice
@@ -119,8 +117,9 @@ TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_ever
         "evaluation.metrics=[]", "data.batch_size=8", "logger=none", "trainer.enable_progress_bar=false"]  # fmt: skip
 SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
-    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]"],
+    "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
+    "dit": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]
 POINTS = ["architecture=mlp", *SMALL["mlp"], "sampler.steps=2"]
@@ -137,6 +136,7 @@ DATA = {
     "dates": [*TEXT, "data.train=64", "data.val=8", "data.test=8"],
     "shakespeare": [*TEXT, "data.path={root}/text-tinyshakespeare/input.txt", "data.n=64"],
     "text_file": [*TEXT, "data.path={text}", "data.length=16"],
+    "shapes": [*SMALL_PICTURES, "data.size=16", "data.train=64", "data.val=8", "data.test=8"],
     "moons": [*POINTS, "data.n=64"],
     "ring": [*POINTS, "data.n=64"],
 }

@@ -29,23 +29,44 @@ from denoiselab.objective import (
     ELBO,
     MAE,
     MSE,
+    P2,
     Bound,
     CrossEntropy,
     Huber,
     Hybrid,
+    MinSNR,
     OfV,
     OfVelocity,
+    Sigmoid,
     Simple,
+    SNRPlusOne,
+    SoftMinSNR,
+    Sum,
+    TruncatedSNR,
     Unit,
     Weighted,
 )  # fmt: skip
-from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.schedule import (
+    Constant,
+    Cosine,
+    CosineBeta,
+    Exploding,
+    Geometric,
+    Linear,
+    LinearBeta,
+    LogLinear,
+    ScaledLinearBeta,
+    ZeroTerminalSNR,
+)  # fmt: skip
+from denoiselab.schedule import Sigmoid as SigmoidNoise
 from denoiselab.spec import Refused, Spec, compose
 from denoiselab.times import OnGrid
 
 VOCABULARY, STEPS = 4, 50
 SCHEDULES = {
     "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(),
+    "scaled_linear_beta": ScaledLinearBeta(), "cosine_beta": CosineBeta(), "sigmoid": SigmoidNoise(),
+    "log_linear": LogLinear(), "geometric": Geometric(), "zero_terminal_snr": ZeroTerminalSNR(LinearBeta()),
     "constant": Constant(0.2), "constant_0": Constant(0.0), "constant_1": Constant(1.0),
 }  # fmt: skip
 PICTURE_CORRUPTIONS = {"gaussian": GaussianNoise, "salt_and_pepper": SaltAndPepper}
@@ -62,6 +83,10 @@ HEADS = {"dirac": Point(), "large": Large(), "learned": Learned(), "learned_log"
 OBJECTIVES = {
     "unit": Weighted(MSE(), Unit()), "simple": Weighted(MSE(), Simple()), "v": Weighted(MSE(), OfV()),
     "velocity": Weighted(MSE(), OfVelocity()), "edm": Weighted(MSE(), EDM()), "mae": Weighted(MAE(), Unit()),
+    "truncated_snr": Weighted(MSE(), TruncatedSNR()), "snr_plus_one": Weighted(MSE(), SNRPlusOne()),
+    "min_snr": Weighted(MSE(), MinSNR()), "soft_min_snr": Weighted(MSE(), SoftMinSNR()),
+    "p2": Weighted(MSE(), P2()), "p2_steep": Weighted(MSE(), P2(8.0, 0.01)), "sigmoid": Weighted(MSE(), Sigmoid()),
+    "sum": Sum([Weighted(MSE(), OfV()), Weighted(MAE(), Unit())], [1.0, 0.1]),
     "huber": Weighted(Huber(), Unit()), "bound": Bound(STEPS),
     "hybrid": Hybrid(Weighted(MSE(), Simple()), Bound(STEPS)),
 }  # fmt: skip
@@ -139,7 +164,11 @@ def test_epsilon_without_signal_is_refused_and_would_not_be_finite(name):
     assert not finite(corruption, denoiser, Weighted(MSE(), Unit()), randn(8, 2, 3, 3), 1.0, out)
 
 
-@pytest.mark.parametrize("weight", [Simple(), OfV(), OfVelocity(), EDM()], ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize(
+    "weight",
+    [Simple(), OfV(), OfVelocity(), EDM(), TruncatedSNR(), SNRPlusOne(), Sigmoid()],
+    ids=lambda w: type(w).__name__,
+)
 def test_a_weight_over_no_noise_is_refused_and_would_not_be_finite(weight):
     corruption, objective = GaussianNoise(Constant(0.0)), Weighted(MSE(), weight)
     assert not accepted(IMAGE, corruption, X0(), Point(), objective)

@@ -11,6 +11,7 @@ from torch import nn
 
 from denoiselab.data.base import Identity, Loaded, Table
 from denoiselab.evaluation import extractor
+from denoiselab.evaluation.features import Features, Named
 from denoiselab.evaluation.metrics import (
     PSNR,
     SSIM,
@@ -49,11 +50,11 @@ def noisy(x: torch.Tensor, sigma: float, seed: int = 0) -> torch.Tensor:
     return (x / 127.5 - 1 + sigma / 127.5 * z).float()
 
 
-class AsTheyAre(nn.Module):
-    num_features = 3
+class AsFeatures(Features):
+    """Pixels, as features."""
 
-    def forward(self, x):
-        return x.double()
+    def __call__(self, data, device):
+        return Named(nn.Flatten(), device, "pixels", "pixels")
 
 
 def exactly(covariance: np.ndarray, mean: list[float], seed: int) -> torch.Tensor:
@@ -73,13 +74,13 @@ def test_distance_of_gaussians_is_the_closed_form():
         a, b = (m @ m.T + np.eye(3) for m in rng.standard_normal((2, 3, 3)))
         m, k = rng.standard_normal((2, 3)).tolist()
         true = np.square(np.subtract(m, k)).sum() + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
-        found = frechet_distance(AsTheyAre(), exactly(a, m, 2 * seed), exactly(b, k, 2 * seed + 1))
+        found = frechet_distance(exactly(a, m, 2 * seed), exactly(b, k, 2 * seed + 1))
         assert found == pytest.approx(true, rel=1e-8)
 
 
 def test_distance_of_gaussians_with_scaled_axes():
     a, b = np.diag([1.0, 4.0, 9.0]), np.diag([4.0, 4.0, 1.0])
-    found = frechet_distance(AsTheyAre(), exactly(a, [0, 0, 0], 0), exactly(b, [2, 0, 0], 1))
+    found = frechet_distance(exactly(a, [0, 0, 0], 0), exactly(b, [2, 0, 0], 1))
     assert found == pytest.approx(4 + 1 + 0 + 4)
 
 
@@ -300,4 +301,5 @@ def test_evidence_is_left_as_it_was(metric):
     large = shown._replace(**{k: getattr(shown, k).repeat(1, 1, 2, 2) for k in ("clean", "x_t", "restored", "samples")})
     before = [t.clone() for t in (large.clean, large.x_t, large.restored, large.samples)]
     assert metric()(large) == metric()(large)
-    assert all(torch.equal(a, b) for a, b in zip(before, large[2:5] + large[6:], strict=True))
+    after = (large.clean, large.x_t, large.restored, large.samples)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -305,6 +305,7 @@ def saver(config, group, folder):
 MAKERS = {
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
+    "edits": lambda config, group, folder: build.collected(config, group),
     "callbacks": callbacks, "checkpoint": saver, "monitor": saver,
 }  # fmt: skip
 
@@ -368,30 +369,45 @@ def test_every_value_of_another_type_is_refused():
 BEYOND = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 10**30, -(10**30)]  # what no number of ours can be
 # What else each cannot be. A new number is an entry; empty where any will do.
 BAD = {
-    "architecture.blocks": [-1, 0], "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
-    "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.multipliers": [[], [-1], [0], [1, 0]],
+    "architecture.attention": [[-1], [0], [3], [8]], "architecture.attention_head_dim": [-1, 0, 3],
+    "architecture.block_out_channels": [[], [-8], [0], [32, 0]], "architecture.blocks": [-1, 0],
+    "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
+    "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.layers_per_block": [-1, 0],
+    "architecture.multipliers": [[], [-1], [0], [1, 0]], "architecture.norm_num_groups": [-1, 0, 3],
+    "architecture.patch": [-1, 0], "architecture.ratio": [-1, 0],
     "architecture.width": [-8, 0], "callbacks.averaging.batch_size": [-1, 0],
     "callbacks.averaging.half_life": [-1, 0], "callbacks.averaging.ramp": [-1, 0],
     "callbacks.early_stopping.patience": [-1], "checkpoint.every": [-1, 0], "checkpoint.keep": [-1, 0],
     "checkpoint.seconds": [-1, 0], "codec.vocabulary": [-1, 0, 255], "corruption.kept": [-0.1, 1.1],
+    "conditioning.heads": [-1, 0, 3], "conditioning.layers": [-1, 0], "conditioning.width": [-8, 0],
     "corruption.swapped": [-0.1, 1.1], "cost.delta": [-1, 0, 1e7], "data.batch_size": [-1, 0],
     "data.channels": [-1, 0, 2, 4], "data.length": [-1, 0], "data.n": [-1, 0], "data.num_workers": [-1],
     "data.size": [-1, 0], "data.test": [-1, 0], "data.train": [-1, 0], "data.val": [-1, 0],
     "data.validation": [],  # when the data is read, and their number is known
+    "edits.withhold.share": [0, 1, -0.1],
     "evaluation.batch_size": [-1, 0], "evaluation.held_out": [-1, 0], "evaluation.samples": [-1, 0],
-    "evaluation.seed": [], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
+    "guidance.interval": [[0.5, 0.5], [-0.1, 1], [0, 1.1], [0.5]], "guidance.rescale": [-0.1, 1.1],
+    "guidance.weight": [-1, 1001],
+    "evaluation.seed": [],
+    "grid.high": [-1, 0, 1e7], "grid.low": [-1, 0, 2], "grid.rho": [-1, 0, 1e4],
+    "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
     "lr_schedule.milestones": [[-1], [0], [5, 5], [7, 5]], "lr_schedule.steps": [-1, 0], "lr_schedule.warmup": [-1],
     "objective.bin": [-1, 0, 3], "objective.bound.bin": [-1, 0, 3], "objective.bound.steps": [-1, 0],
-    "objective.share": [-1, 0, 2], "objective.steps": [-1, 0], "optimizer.betas": [[0.9, 1], [-1, 0.9], [0.9]],
+    "objective.share": [-1, 0, 2], "objective.shares": [[], [1], [1, 0], [1, -1]],
+    "objective.steps": [-1, 0], "optimizer.betas": [[0.9, 1], [-1, 0.9], [0.9]],
     "optimizer.eps": [-1], "optimizer.lr": [-1], "optimizer.momentum": [-1, 1, 1.5], "optimizer.weight_decay": [-1],
-    "parameterization.std": [-1, 0, 1e7], "posterior.steps": [-1, 0, 1], "sampler.step.eta": [-0.1, 1.1],
-    "sampler.steps": [-1, 0],
-    "schedule.first": [-1, 0, 1, 0.1], "schedule.high": [-1, 0, 1e7], "schedule.last": [-1, 0, 1, 1e-5],
-    "schedule.level": [-0.1, 1e7], "schedule.steps": [-1, 0], "seed": [], "times.mean": [-17, 17],
+    "parameterization.std": [-1, 0, 1e7], "sampler.step.eta": [-0.1, 1.1], "sampler.steps": [-1, 0],
+    "schedule.clip": [-1, 0, 1], "schedule.end": [-3, 200], "schedule.first": [-1, 0, 1, 0.1],
+    "schedule.high": [-1, 0, 1e7], "schedule.inner.first": [-1, 0, 1, 0.1], "schedule.inner.last": [-1, 0, 1, 1e-5],
+    "schedule.inner.steps": [-1, 0], "schedule.last": [-1, 0, 1, 1e-5], "schedule.level": [-0.1, 1e7],
+    "schedule.low": [-1, 0, 40, 1e7], "schedule.offset": [-1, 2], "schedule.start": [3, -200],
+    "schedule.steps": [-1, 0], "schedule.tau": [-1, 0, 0.01], "seed": [], "times.bins": [-1, 0, 1e7],
+    "times.history": [-1, 0, 1e7], "times.mean": [-17, 17], "times.uniform": [-1, 0, 2],
+    "posterior.steps": [-1, 0, 1],
     "times.std": [-1, 0, 17], "times.steps": [-1, 0], "trainer.accumulate_grad_batches": [-1, 0],
     "trainer.devices": [0, -2], "trainer.gradient_clip_val": [-1], "trainer.log_every_n_steps": [-1, 0],
     "trainer.max_steps": [-1, 0], "trainer.num_nodes": [-1, 0, 2], "trainer.val_check_interval": [-1, 0],
-    "weight.std": [-1, 0, 1e7],
+    "weight.bias": [-21, 21], "weight.gamma": [-1, 0, 1e7], "weight.k": [-1, 0, 1e7], "weight.std": [-1, 0, 1e7],
 }  # fmt: skip
 NONE_NOW = {"checkpoint.every", "callbacks.averaging.ramp", "data.n", "data.size"}  # numbers that may be null
 LAUNCHER = "hydra.launcher."  # judged when a sweep begins

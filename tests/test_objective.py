@@ -17,14 +17,22 @@ from denoiselab.objective import (
     ELBO,
     MAE,
     MSE,
+    P2,
     Bound,
     CrossEntropy,
     Huber,
     Hybrid,
     InNoise,
+    Likelihood,
+    MinSNR,
     OfV,
     OfVelocity,
+    Sigmoid,
     Simple,
+    SNRPlusOne,
+    SoftMinSNR,
+    Sum,
+    TruncatedSNR,
     Unit,
     Weighted,
     places,
@@ -33,8 +41,19 @@ from denoiselab.objective import (
 from denoiselab.oracle import Normal, Texts
 from denoiselab.posterior import Categorical, Dirac
 from denoiselab.randomness import Keyed
-from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
-from denoiselab.spec import Refused
+from denoiselab.schedule import (
+    Constant,
+    Cosine,
+    CosineBeta,
+    Exploding,
+    Geometric,
+    Linear,
+    LinearBeta,
+    LogLinear,
+    ZeroTerminalSNR,
+)  # fmt: skip
+from denoiselab.schedule import Sigmoid as SigmoidNoise
+from denoiselab.spec import Refused, Spec
 
 f64 = torch.float64
 VOCABULARY = 4
@@ -55,6 +74,30 @@ MATCHED = {
     "v": (V(), OfV(), lambda a, b, x, z: a * z - b * x),
     "velocity": (Velocity(), OfVelocity(), lambda a, b, x, z: z - x),
 }
+# Weights as published, on the error of what the network says there: our weight, theirs of (SNR, -d log SNR / dt), and
+# how much the error of x is of that error.
+PUBLISHED = {
+    "simple": (Simple(), lambda snr, speed: torch.ones_like(snr), "epsilon"),
+    "truncated_snr": (TruncatedSNR(), lambda snr, speed: snr.clamp(min=1), "x"),
+    "snr_plus_one": (SNRPlusOne(), lambda snr, speed: snr + 1, "x"),
+    "snr_plus_one_of_v": (SNRPlusOne(), lambda snr, speed: torch.ones_like(snr), "v"),
+    "min_snr_of_x": (MinSNR(), lambda snr, speed: snr.clamp(max=5), "x"),
+    "min_snr_of_epsilon": (MinSNR(), lambda snr, speed: snr.clamp(max=5) / snr, "epsilon"),
+    "min_snr_of_v": (MinSNR(3.0), lambda snr, speed: snr.clamp(max=3) / (snr + 1), "v"),
+    "soft_min_snr": (SoftMinSNR(), lambda snr, speed: snr * 5 / (snr + 5), "x"),
+    # In their code, of EDM's preconditioning: 1 / (sigma^2 + 1 / gamma).
+    "soft_min_snr_of_sigma": (SoftMinSNR(4.0), lambda snr, speed: 1 / (1 / snr + 1 / 4), "x"),
+    "p2": (P2(), lambda snr, speed: 1 / (1 + snr), "epsilon"),
+    "p2_half": (P2(0.5, 2.0), lambda snr, speed: 1 / (2 + snr) ** 0.5, "epsilon"),
+    "sigmoid": (Sigmoid(), lambda snr, speed: speed * torch.sigmoid(-1 - snr.log()), "epsilon"),
+    "sigmoid_of_x": (Sigmoid(-3.0), lambda snr, speed: speed * math.exp(-3) * torch.sigmoid(snr.log() + 3), "x"),
+}
+IN_X = {"x": lambda snr: 1.0, "epsilon": lambda snr: snr, "v": lambda snr: snr + 1}
+NOISES = {
+    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "cosine_beta": CosineBeta(),
+    "sigmoid": SigmoidNoise(), "log_linear": LogLinear(), "exploding": Exploding(), "geometric": Geometric(),
+    "zero_terminal": ZeroTerminalSNR(LinearBeta()),
+}  # fmt: skip
 
 
 # -- the bound of the oracle is the entropy
@@ -247,6 +290,45 @@ def test_edm_weight_makes_the_networks_error_count_alike_at_all_times():
         assert_close(EDM(std)(schedule, t) * c_out**2, torch.ones_like(t))
 
 
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("weight, theirs, said", PUBLISHED.values(), ids=PUBLISHED)
+def test_weights_are_published(weight, theirs, said, schedule):
+    t, h = (torch.arange(20, 980, 7, dtype=f64) + 0.5) / 1000, 1e-6  # between the points of a table
+    snr, speed = schedule.log_snr(t).exp(), (schedule.log_snr(t - h) - schedule.log_snr(t + h)) / (2 * h)
+    assert_close(weight(schedule, t), theirs(snr, speed) * IN_X[said](snr), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("weight", [w for w, _, _ in PUBLISHED.values()], ids=PUBLISHED)
+def test_weights_are_finite_and_not_negative_at_the_ends(weight, schedule):
+    """In float32, the last time before the end included."""
+    almost = torch.nextafter(torch.tensor(schedule.t_max), torch.tensor(0.0))
+    t = torch.stack((torch.tensor(schedule.t_min), almost, torch.tensor(schedule.t_max)))
+    found = weight(schedule, t)
+    assert found.dtype == torch.float32
+    assert found.isfinite().all()
+    assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+def test_the_sigmoid_weight_is_the_same_integral_under_every_schedule(schedule):
+    """Over the log-SNR, of an error that is a function of it alone: what the schedule changes is where it looks."""
+    t = torch.linspace(0, 1, 100_001, dtype=f64)[1:-1]
+    level = schedule.log_snr(t)
+    inside = (level > -4) & (level < 4)
+    error = torch.where(inside, (1 + level.cos()) / level.exp(), 0.0)
+    found = (Sigmoid(1.0)(schedule, t) * error).mean() * (1 - 1e-5)
+    level = torch.linspace(-4, 4, 100_001, dtype=f64)
+    want = (torch.sigmoid(1 - level) * (1 + level.cos())).mean() * 8
+    assert_close(found, want, rtol=2e-3, atol=0)
+
+
+def test_a_sigmoid_weight_of_a_level_that_stands_still_is_refused():
+    spec = GaussianNoise(Constant(0.2)).accepts(Spec("points", (2,)))
+    with pytest.raises(Refused, match="Sigmoid needs Generative"):
+        Sigmoid().accepts(spec)
+
+
 def test_elbo_weight_is_1_over_t_of_the_linear_schedule():
     t = torch.linspace(0.01, 1, 100, dtype=f64)
     assert_close(ELBO()(Linear(), t), 1 / t)
@@ -336,3 +418,35 @@ def test_a_cost_in_noise_is_that_of_epsilon():
     cost = Weighted(Huber(0.5), Unit(), InNoise())(belief, corrupted, t, GaussianNoise(schedule))
     error = (said - noise).abs()
     assert_close(cost, torch.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25)))
+
+
+def test_a_sum_is_the_sum_of_its_terms():
+    """Costs and gradients; count and the times of validation are the first's."""
+    schedule, out = LinearBeta(), randn(16, 3, seed=1).requires_grad_()
+    gaussian, t = GaussianNoise(schedule), torch.arange(1, 17).double() / 20
+    c = gaussian(Batch(randn(16, 3), torch.arange(16)), t, keys(16))
+    terms = [Weighted(MSE(), Simple()), Weighted(MAE(), Unit())]
+    whole = Sum(terms, [1.0, 0.1])(Dirac(out), c, t, gaussian)
+    assert_close(whole, terms[0](Dirac(out), c, t, gaussian) + 0.1 * terms[1](Dirac(out), c, t, gaussian))
+    mixed = Sum([Bound(10), Weighted(CrossEntropy(), Unit())], [1.0, 0.5])
+    x = torch.zeros(2, 5, dtype=torch.int64)
+    none = torch.zeros(2, 5, dtype=torch.bool)
+    assert mixed.count(Corrupted(x, x, x, none, none)) == 10
+    assert isinstance(mixed.held_out(), type(Bound(10).held_out()))
+
+
+def test_a_sum_asks_all_and_is_no_bound():
+    tokens = TokenMask(Linear(), VOCABULARY).accepts(Spec("tokens", (6,), VOCABULARY))
+    elbo, unit = Weighted(CrossEntropy(), ELBO()), Weighted(CrossEntropy(), Unit())
+    assert Likelihood in elbo.accepts(tokens).facts
+    assert Likelihood not in Sum([elbo, unit], [1.0, 1.0]).accepts(tokens).facts
+    with pytest.raises(Refused, match="MAE is for"):
+        Sum([elbo, Weighted(MAE(), Unit())], [1.0, 1.0]).accepts(tokens)
+    with pytest.raises(Refused, match="Bound needs Grid"):
+        Sum([elbo, Bound(10)], [1.0, 1.0]).accepts(tokens)
+
+
+@pytest.mark.parametrize("shares", [[], [1.0], [1.0, 0.0], [1.0, -1.0], [1.0, 0.1, 0.1], [1.0, float("nan")]])
+def test_shares_that_mean_nothing_are_refused(shares):
+    with pytest.raises(Refused, match="shares"):
+        Sum([Weighted(MSE(), Unit()), Weighted(MAE(), Unit())], shares)

@@ -130,14 +130,15 @@ def targets(node, where: str = "config"):
 def told(node, spec: Spec):
     """A copy in which `???` leaves named like a field of the spec have its value."""
     if isinstance(node, dict):
-        return {k: plain(getattr(spec, k)) if v == "???" and k in Spec._fields else told(v, spec)
-                for k, v in node.items()}  # fmt: skip
+        return {
+            k: listed(getattr(spec, k)) if v == "???" and k in Spec._fields else told(v, spec) for k, v in node.items()
+        }
     return [told(v, spec) for v in node] if isinstance(node, list) else node
 
 
-def plain(value):
-    """A field of a spec as a configuration holds it."""
-    return list(value) if isinstance(value, tuple) else value
+def listed(value):
+    """A field of the spec as a configuration would say it."""
+    return [listed(v) for v in value] if isinstance(value, tuple) else value
 
 
 def missing(node, where: str):

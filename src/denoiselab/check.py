@@ -89,10 +89,14 @@ def fits(value, hint) -> bool:
 
 
 def gives(value: dict, hint) -> bool:
-    """What a node makes against an annotation: an instance of its class, or a function where it is a partial one."""
+    """What a node makes against an annotation: an instance of its class, or, where it is a partial one, a function or
+    what makes instances of the class that is asked."""
     thing = get_object(value["_target_"])
     if value.get("_partial_"):
-        return typing.get_origin(hint) is collections.abc.Callable and not inspect.isclass(thing)
+        made = typing.get_args(hint)[-1:]
+        return typing.get_origin(hint) is collections.abc.Callable and (
+            not inspect.isclass(thing) or any(inspect.isclass(kind) and issubclass(thing, kind) for kind in made)
+        )
     return not (inspect.isclass(thing) and inspect.isclass(hint)) or issubclass(thing, hint)
 
 

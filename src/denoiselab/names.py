@@ -45,9 +45,30 @@ def known() -> dict[str, list[str]]:
             found.setdefault(group, [])
         if group not in OVERLAYS:
             own = {key: value for key, value in content.items() if key != "defaults"}
+            inner = list(chosen_within(group, content)) if group else []
+            for word, path, below in inner:
+                own[path] = below
+                found.setdefault(word, []).append(f"{group}={choice}")
             for key in keys(own, group.replace("/", ".")):
                 found.setdefault(key, []).extend([f"{group}={choice}"] if group else [])
     return found
+
+
+def chosen_within(group: str, content: dict) -> Iterator[tuple[str, str, dict]]:
+    """What a choice takes from other groups by its defaults list: the word that chooses another, where it lies, and
+    the content."""
+    for entry in content.get("defaults", []):
+        for word, choice in entry.items() if isinstance(entry, dict) else ():
+            other, _, path = word.lstrip("/").partition("@")
+            if path:
+                below = {key: value for key, value in contents()[other, choice].items() if key != "defaults"}
+                yield f"{other}@{group}.{path}", path, below
+
+
+@functools.cache
+def contents() -> dict[tuple[str, str], dict]:
+    """The content of each choice."""
+    return {(group, choice): content for group, choice, content in files()}
 
 
 @functools.cache

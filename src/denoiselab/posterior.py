@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from denoiselab.schedule import match
+
 TINY = 1e-20
 
 
@@ -51,12 +53,17 @@ class Posterior(abc.ABC):
         """KL(self || other)."""
 
     @abc.abstractmethod
-    def lerp(self, other: "Posterior", w: float) -> "Posterior":
-        """From self (w = 0) to other (w = 1) and beyond: guidance."""
+    def lerp(self, other: "Posterior", w: float | Tensor) -> "Posterior":
+        """From self (w = 0) to other (w = 1) and beyond: guidance. w is a number, () or (B,)."""
 
     @abc.abstractmethod
     def spread(self) -> "Posterior":
         """The same with its mean detached: its width alone learns."""
+
+
+def between(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
+    """`torch.lerp` with a weight that is a number, () or one a sample, (B,)."""
+    return torch.lerp(a, b, match(w.to(a), a) if isinstance(w, Tensor) else w)
 
 
 @dataclass
@@ -75,8 +82,10 @@ class Gaussian(Posterior):
         return torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=TINY)
 
     def sample(self, random):
-        std = torch.as_tensor(self.var, dtype=self.mean.dtype).clamp(min=0).sqrt()
-        return self.mean + std * random.normal(self.mean.shape).to(self.mean)
+        z = random.normal(self.mean.shape).to(self.mean)
+        if isinstance(self.var, float):
+            return torch.add(self.mean, z, alpha=max(self.var, 0.0) ** 0.5)
+        return self.mean + self.var.to(self.mean.dtype).clamp(min=0).sqrt() * z
 
     def log_prob(self, x):
         return -0.5 * ((x - self.mean).square() / self.safe + self.safe.log() + math.log(2 * math.pi))
@@ -104,10 +113,52 @@ class Gaussian(Posterior):
         return 0.5 * (other.safe.log() - self.safe.log() + (self.safe + square) / other.safe - 1)
 
     def lerp(self, other, w):
-        return Gaussian(torch.lerp(self.mean, other.mean, w), other.var)
+        return Gaussian(between(self.mean, other.mean, w), other.var)
 
     def spread(self):
         return Gaussian(self.mean.detach(), self.var)
+
+
+@dataclass
+class Level(Posterior):
+    """Pictures (B, C, H, W) of one level a channel: normal, its covariance factor @ factor.T over the channels, (C, C).
+    On it lies noise of standard deviation `noise`, each pixel its own. Densities are of each element alone."""
+
+    mean: Tensor
+    factor: Tensor
+    noise: float = 0.0
+
+    @property
+    def mode(self):
+        return self.mean
+
+    @property
+    def alone(self) -> Gaussian:
+        var = self.factor.square().sum(-1)[:, None, None] + self.noise**2
+        return Gaussian(self.mean, var.expand_as(self.mean))
+
+    def sample(self, random):
+        z = random.normal(self.mean.shape[:2]).to(self.mean)
+        level = (self.factor * z[:, None]).sum(-1)[..., None, None]
+        return self.mean + level + self.noise * random.child("noise").normal(self.mean.shape).to(self.mean)
+
+    def log_prob(self, x):
+        return self.alone.log_prob(x)
+
+    def log_mass(self, x, bin):
+        return self.alone.log_mass(x, bin)
+
+    def at(self, x):
+        return Dirac(x)
+
+    def kl(self, other):
+        return self.alone.kl(other)
+
+    def lerp(self, other, w):
+        return Level(torch.lerp(self.mean, other.mean, w), self.factor, self.noise)
+
+    def spread(self):
+        return Level(self.mean.detach(), self.factor, self.noise)
 
 
 @dataclass
@@ -137,7 +188,7 @@ class Dirac(Posterior):
         return -other.log_prob(self.mean)
 
     def lerp(self, other, w):
-        return Dirac(torch.lerp(self.mean, other.mean, w))
+        return Dirac(between(self.mean, other.mean, w))
 
     def spread(self):
         return Dirac(self.mean.detach())
@@ -183,7 +234,7 @@ class Categorical(Posterior):
     def lerp(self, other, w):
         # Impossible to both must not be inf - inf.
         a, b = (p.log_probs.clamp(min=-1e30) for p in (self, other))
-        return Categorical(torch.lerp(a, b, w))
+        return Categorical(between(a, b, w))
 
     def spread(self):
         return self
@@ -310,7 +361,7 @@ class Bernoulli(Posterior):
         return entropy + F.binary_cross_entropy_with_logits(other.logit, p, reduction="none")
 
     def lerp(self, other, w):
-        return Bernoulli(torch.lerp(self.logit, other.logit, w))
+        return Bernoulli(between(self.logit, other.logit, w))
 
     def spread(self):
         return self

@@ -40,10 +40,16 @@ class Spec(NamedTuple):
     vocabulary: int = 0  # tokens that occur in clean text; special tokens have the ids from here on
     specials: int = 0  # how many special tokens the corruption reserves
     classes: int = 0
+    words: int = 0  # ids that occur in captions; 0 where there are none
+    caption: int = 0  # words of the longest caption, padding included
+    spelled: tuple[str, ...] = ()  # the word of each of these ids; () where they are not known
     seen: tuple[int, ...] = ()  # of what the network gets; () means shape
     given: tuple[int, ...] = ()  # of what the network must give; () means shape
     target: tuple[int, ...] = ()  # of what is asked; () means shape
     ends: tuple[float, float] | None = None  # the least and the greatest value that data takes, if there are
+    # Of pictures: mean of each channel's mean over the training pictures, and the rows of a Cholesky factor of their
+    # covariance: C rows of 1 + C numbers.
+    levels: tuple[tuple[float, ...], ...] = ()
     context: frozenset[str] = frozenset()
     asks: frozenset[str] = frozenset()  # names of the context that tell the network what to make
     facts: frozenset[type] = frozenset()

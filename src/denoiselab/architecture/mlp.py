@@ -5,21 +5,23 @@ import math
 import torch
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, TimeEmbedding, leaving_out, whole, zeroed
-from denoiselab.spec import Refused
+from denoiselab.architecture.base import Architecture, leaving_out, whole, zeroed
+from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
+from denoiselab.spec import Refused, Spec
 
 
 class MLP(Architecture):
     """`layers` residual blocks of `width`. Pictures are flattened, tokens embedded with `embedding` numbers each."""
 
-    def __init__(self, width: int = 256, layers: int = 3, embedding: int = 16, time: bool = True, dropout: float = 0.0):
+    def __init__(self, width: int = 256, layers: int = 3, embedding: int = 16, time: bool = True, dropout: float = 0.0,
+                 conditioning: Conditioning = UNCONDITIONAL):  # fmt: skip
         if min(width, embedding) < 1 or layers < 0:
             raise Refused(
                 "MLP needs width and embedding of at least 1", f"width={width} layers={layers} embedding={embedding}",
                 "for example width=256 layers=3 embedding=16",
             )  # fmt: skip
         self.width, self.layers, self.embedding, self.time = width, layers, embedding, time
-        self.dropout = leaving_out(dropout)
+        self.dropout, self.conditioning = leaving_out(dropout), conditioning
 
     def accepts(self, spec):
         spec = whole(spec.of(("points", "image", "tokens"), self), self)
@@ -29,7 +31,7 @@ class MLP(Architecture):
                 "MLP joins every input to every output", f"{size:,} weights in its last layer alone",
                 "use architecture=unet for pictures or transformer for text, or smaller data",
             )  # fmt: skip
-        return spec
+        return self.conditioning.accepts(spec)
 
     def build(self, spec):
         into = (
@@ -38,15 +40,15 @@ class MLP(Architecture):
             else nn.Flatten()
         )
         inputs = math.prod(spec.shape) * (self.embedding if spec.vocabulary else 1)
-        return MLPNetwork(into, inputs, spec.given or spec.shape, self)
+        return MLPNetwork(into, inputs, spec, self)
 
 
 class MLPNetwork(nn.Module):
-    def __init__(self, into: nn.Module, inputs: int, given: tuple[int, ...], plan: MLP):
+    def __init__(self, into: nn.Module, inputs: int, spec: Spec, plan: MLP):
         super().__init__()
-        self.into, self.given = into, given
+        self.into, self.given = into, spec.given or spec.shape
         self.first = nn.Linear(inputs, plan.width)
-        self.time = TimeEmbedding(plan.width) if plan.time else None
+        self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(plan.width), nn.Linear(plan.width, 2 * plan.width), nn.SiLU(), nn.Dropout(plan.dropout),
@@ -54,12 +56,13 @@ class MLPNetwork(nn.Module):
             )
             for _ in range(plan.layers)
         )  # fmt: skip
-        self.last = nn.Sequential(nn.LayerNorm(plan.width), nn.Linear(plan.width, math.prod(given)))
+        self.last = nn.Sequential(nn.LayerNorm(plan.width), nn.Linear(plan.width, math.prod(self.given)))
 
-    def forward(self, x: torch.Tensor, noise: torch.Tensor, **_) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, noise: torch.Tensor, **context) -> torch.Tensor:
         h = self.first(self.into(x))
-        if self.time is not None:
-            h = h + self.time(noise)
+        vector = self.embed(noise, context).vector
+        if vector is not None:
+            h = h + vector
         for block in self.blocks:
             h = h + block(h)
         return self.last(h).unflatten(1, self.given)

@@ -2,36 +2,53 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, TimeEmbedding, leaving_out, whole, zeroed
-from denoiselab.spec import Refused
+from denoiselab.architecture.base import Architecture, leaving_out, whole, zeroed
+from denoiselab.architecture.blocks import Attention
+from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
+from denoiselab.spec import Refused, Spec
 
 
 class UNet(Architecture):
-    """Residual blocks with scale-shift time conditioning and attention at the lowest resolution (Ronneberger et al.,
-    2015, arXiv:1505.04597; Dhariwal and Nichol, 2021, arXiv:2105.05233).
+    """Residual blocks scaled and shifted by the time, and attention at chosen resolutions (Ronneberger et al., 2015,
+    arXiv:1505.04597; Dhariwal and Nichol, 2021, arXiv:2105.05233).
 
     `width` channels times `multipliers`, one a resolution, each half the one above (odd sizes are rounded up); `blocks`
-    residual blocks a resolution.
+    residual blocks a resolution. `attention` names resolutions by what divides the sides: 1 is the full size, 2 half;
+    each of their blocks is followed by attention, and so is the middle, unless it names none. Skip connections lead
+    from the residual blocks; with `all_skips`, as published, also from the first convolution and from each halving, and
+    there is one block more a resolution on the way up.
     """
 
-    def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2, 2), blocks: int = 1, heads: int = 4,
-                 attention: bool = True, time: bool = True, dropout: float = 0.0):  # fmt: skip
-        multipliers = tuple(multipliers)
+    def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2, 2), blocks: int = 1,
+                 attention: tuple[int, ...] = (4,), heads: int = 4, all_skips: bool = False, time: bool = True,
+                 dropout: float = 0.0, conditioning: Conditioning = UNCONDITIONAL):  # fmt: skip
+        multipliers, attention = tuple(multipliers), tuple(attention)
         if width % 8 or min((width, blocks, *multipliers), default=0) < 1 or not multipliers:
             raise Refused(
                 "UNet needs a width that 8 divides, one multiplier a resolution, and a block",
                 f"width={width} multipliers={list(multipliers)} blocks={blocks}",
                 "for example width=32 multipliers=[1,2,2] blocks=1",
             )  # fmt: skip
-        if attention and (heads < 1 or width * multipliers[-1] % heads):
+        divisors = [2**i for i in range(len(multipliers))]
+        if not {*attention} <= {*divisors}:
             raise Refused(
-                "UNet shares its channels at the lowest resolution among heads",
-                f"{width * multipliers[-1]} channels, heads={heads}", "give a divisor, such as heads=4",
+                "UNet has attention where architecture.attention divides the sides",
+                f"attention={list(attention)} multipliers={list(multipliers)}",
+                f"give some of {divisors}, or [] for none",
+            )  # fmt: skip
+        attended = [width * m for m, d in zip(multipliers, divisors, strict=True) if d in attention]
+        attended += [width * multipliers[-1]] if attention else []
+        if attended and (heads < 1 or any(channels % heads for channels in attended)):
+            raise Refused(
+                "UNet shares its channels among heads where there is attention",
+                f"{' and '.join(map(str, sorted({*attended})))} channels, heads={heads}",
+                "give a divisor, such as heads=4",
             )  # fmt: skip
         self.width, self.multipliers, self.blocks, self.heads = width, multipliers, blocks, heads
-        self.attention, self.time, self.dropout = attention, time, leaving_out(dropout)
+        self.attention, self.all_skips, self.time = attention, all_skips, time
+        self.dropout, self.conditioning = leaving_out(dropout), conditioning
 
     def accepts(self, spec):
         spec = whole(spec.of(("image",), self), self)
@@ -41,92 +58,120 @@ class UNet(Architecture):
                 f"UNet halves the picture {halvings} times", f"pictures of {spec.shape[1]} x {spec.shape[2]}",
                 f"use at most {min(spec.shape[1:]).bit_length()} multipliers",
             )  # fmt: skip
-        return spec
+        return self.conditioning.accepts(spec)
 
     def build(self, spec):
-        return UNetNetwork(spec.shape[0], (spec.given or spec.shape)[0], self)
+        return UNetNetwork(spec, self)
 
 
 class Residual(nn.Module):
-    """Norm, convolution, norm scaled and shifted by the time, convolution; added to its input."""
+    """Norm, convolution, norm scaled and shifted by what is told, convolution; added to its input."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, dropout: float):
+    def __init__(self, inputs: int, outputs: int, dropout: float):
         super().__init__()
+        self.outputs = outputs
         self.norm1, self.conv1 = nn.GroupNorm(8, inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2, self.conv2 = nn.GroupNorm(8, outputs), zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.told = nn.Linear(embedding, 2 * outputs) if embedding else None
         self.dropout = nn.Dropout(dropout)
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x, e):
+    def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
+        """`told` (B, 2 outputs, 1, 1): one plus it scales, and shifts."""
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        if self.told is not None:
-            scale, shift = self.told(e)[:, :, None, None].chunk(2, 1)
-            h = torch.addcmul(h + shift, h, scale)
+        if told is not None:
+            scale, shift = told.chunk(2, 1)
+            h = torch.addcmul(shift, h, 1 + scale)
         return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
 
 
-class Attention(nn.Module):
-    """Every pixel looks at every other (Vaswani et al., 2017, arXiv:1706.03762)."""
+class Look(nn.Module):
+    """Attention among the pixels, added to them."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, heads: int, text: int):
         super().__init__()
-        self.heads = heads
-        self.norm, self.qkv = nn.GroupNorm(8, channels), nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+        self.norm, self.attention = nn.GroupNorm(8, channels), Attention(channels, heads, text)
+        zeroed(self.attention.out)
 
-    def forward(self, x):
-        qkv = self.qkv(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
-        h = F.scaled_dot_product_attention(*qkv.unbind(1))
-        return x + self.out(h.transpose(-1, -2).flatten(1, 2).view_as(x))
+    def forward(self, x: Tensor, sequence: Tensor | None, mask: Tensor | None) -> Tensor:
+        h = self.attention(self.norm(x).flatten(2).transpose(1, 2), sequence=sequence, mask=mask)
+        return x + h.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Layer(nn.Module):
+    """A residual block, and attention where there is some."""
+
+    def __init__(self, residual: Residual, look: Look | None):
+        super().__init__()
+        self.residual, self.look = residual, look
+
+    def forward(self, x: Tensor, told: Tensor | None, sequence: Tensor | None, mask: Tensor | None) -> Tensor:
+        x = self.residual(x, told)
+        return x if self.look is None else self.look(x, sequence, mask)
 
 
 class UNetNetwork(nn.Module):
-    def __init__(self, inputs: int, outputs: int, plan: UNet):
+    def __init__(self, spec: Spec, plan: UNet):
         super().__init__()
-        widths = [plan.width * m for m in plan.multipliers]
-        embedding = 4 * plan.width if plan.time else 0
-        self.time = nn.Sequential(TimeEmbedding(embedding), nn.SiLU()) if plan.time else None
+        widths, size = [plan.width * m for m in plan.multipliers], 4 * plan.width
+        self.embed, self.all_skips = Embedding(plan.time, plan.conditioning, spec, size), plan.all_skips
 
-        def block(a, b):
-            return Residual(a, b, embedding, plan.dropout)
+        def layer(inputs: int, outputs: int, attended: bool) -> Layer:
+            look = Look(outputs, plan.heads, self.embed.sequence) if attended else None
+            return Layer(Residual(inputs, outputs, plan.dropout), look)
 
-        self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        channels, skips = widths[0], []
+        channels = widths[0]
+        self.first = nn.Conv2d(spec.shape[0], channels, 3, padding=1)
+        skips = [channels] if plan.all_skips else []
+        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for i, width in enumerate(widths):
+            level = nn.ModuleList()
             for _ in range(plan.blocks):
-                self.down.append(block(channels, width))
+                level.append(layer(channels, width, 2**i in plan.attention))
                 channels = width
                 skips.append(channels)
+            self.down.append(level)
             if i < len(widths) - 1:
-                self.down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-        look = Attention(channels, plan.heads) if plan.attention else nn.Identity()
-        self.middle1, self.look, self.middle2 = block(channels, channels), look, block(channels, channels)
+                self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
+                skips += [channels] if plan.all_skips else []
+        self.middle = nn.ModuleList(layer(channels, channels, attended) for attended in (bool(plan.attention), False))
+        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for i, width in reversed(list(enumerate(widths))):
-            for _ in range(plan.blocks):
-                self.up.append(block(channels + skips.pop(), width))
+            level = nn.ModuleList()
+            for _ in range(plan.blocks + plan.all_skips):
+                level.append(layer(channels + skips.pop(), width, 2**i in plan.attention))
                 channels = width
+            self.up.append(level)
             if i:
-                self.up.append(nn.Conv2d(channels, channels, 3, padding=1))
+                self.grow.append(nn.Conv2d(channels, channels, 3, padding=1))
+        outputs = (spec.given or spec.shape)[0]
         self.last = nn.Sequential(
             nn.GroupNorm(8, channels), nn.SiLU(), zeroed(nn.Conv2d(channels, outputs, 3, padding=1))
         )
+        # What all residual blocks are told, in one product.
+        self.sizes = [2 * part.outputs for part in self.modules() if isinstance(part, Residual)]
+        self.tell = nn.Linear(self.embed.width, sum(self.sizes)) if self.embed.width else None
 
-    def forward(self, x, noise, **_):
-        e = None if self.time is None else self.time(noise)
-        h, skips = self.first(x), []
-        for part in self.down:
-            if isinstance(part, Residual):
-                h = part(h, e)
+    def forward(self, x, noise, **context):
+        vector, *text = self.embed(noise, context)
+        if vector is None:
+            told = iter([None] * len(self.sizes))
+        else:
+            told = iter(self.tell(F.silu(vector))[:, :, None, None].split(self.sizes, 1))
+        h = self.first(x)
+        skips = [h] if self.all_skips else []
+        for i, level in enumerate(self.down):
+            for layer in level:
+                h = layer(h, next(told), *text)
                 skips.append(h)
-            else:
-                h = part(h)
-        h = self.middle2(self.look(self.middle1(h, e)), e)
-        for part in self.up:
-            if isinstance(part, Residual):
-                h = part(torch.cat((h, skips.pop()), 1), e)
-            else:
+            if i < len(self.shrink):
+                h = self.shrink[i](h)
+                skips += [h] if self.all_skips else []
+        for layer in self.middle:
+            h = layer(h, next(told), *text)
+        for i, level in enumerate(self.up):
+            for layer in level:
+                h = layer(torch.cat((h, skips.pop()), 1), next(told), *text)
+            if i < len(self.grow):
                 # To the size of the next skip: odd sizes come back as they were.
-                h = part(F.interpolate(h, skips[-1].shape[2:], mode="nearest"))
+                h = self.grow[i](F.interpolate(h, skips[-1].shape[2:], mode="nearest"))
         return self.last(h)

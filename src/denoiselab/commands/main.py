@@ -13,6 +13,8 @@ from denoiselab.spec import Failed, Refused, near
 COMMANDS = {
     "train": "train a cell of the grid, or with -m a product of them",
     "sample": "make new samples with a finished run: run=FOLDER [n=64] [sampler=...] [steps=...] [seed=0]",
+    "evaluate": "score a finished run: run=FOLDER [sampler=...] [steps=...] [guidance=...] [evaluation=full]",
+    "restore": "denoise or complete pictures of your own: run=FOLDER input=PICTURE [noise=25] [mask=PICTURE]",
     "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
     "list": "every choice of every group, with one line each",
 }

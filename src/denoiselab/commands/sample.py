@@ -1,37 +1,26 @@
-"""`denoiselab sample run=FOLDER [n=64] [sampler=...] [steps=...] [seed=0]`: new samples of a finished run."""
+"""`denoiselab sample run=FOLDER [n=64] [sampler=...] [steps=...] [label=...] [guidance=...]`: new samples of a run."""
 
+import re
 import time
 from pathlib import Path
 
-from denoiselab.spec import Refused, near
+from denoiselab.commands.arguments import guiding, parse, sampling
+from denoiselab.commands.progress import bar
+from denoiselab.spec import Refused
 
 HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [seed=0] [batch_size=256] [weights=best]
+                  [label=3] [caption="a red circle"] [guidance=NAME] [guidance.KEY=VALUE]
                   [output=FOLDER] [plugins=PACKAGE]
 
 Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
 timing (timing.json) go to output, by default a folder below FOLDER/samples/. Sample i is the same whatever the batch
-size. A run that was trained with plugins imports them only if they are named here (several: with commas)."""
-DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": None, "seed": 0, "batch_size": 256, "weights": "best",
-            "output": None, "plugins": ""}  # fmt: skip
+size. A run that was trained with plugins imports them only if they are named here (several: with commas).
 
-
-def parse(arguments: list[str], defaults: dict) -> dict:
-    """KEY=VALUE words; a value has the type of its default where that is a number."""
-    values = dict(defaults)
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if not equals or key not in defaults:
-            raise Refused(f"there is no argument {key!r}", word, near(key, defaults))
-        if isinstance(defaults[key], int) or key == "steps":
-            try:
-                values[key] = int(value)
-            except ValueError:
-                raise Refused(f"{key} is a whole number", word, f"for example {key}={defaults[key] or 20}") from None
-        else:
-            values[key] = value
-    if not values["run"]:
-        raise Refused("which run?", "no run=", "run=FOLDER, the folder that train printed")
-    return values
+label= and caption= say what to make, one or several with commas, given to the samples in turn; left out, it is what
+the test split has. What each was asked for is in samples.json, and the grid is sorted by it. guidance=3 is short for
+guidance=classifier_free guidance.weight=3; guidance=classifier works on runs that were told no label too."""
+DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": int, "seed": 0, "batch_size": 256, "weights": "best",
+            "label": None, "caption": None, "guidance": None, "output": None, "plugins": ""}  # fmt: skip
 
 
 def command(arguments: list[str]) -> None:
@@ -43,6 +32,7 @@ def command(arguments: list[str]) -> None:
         raise Refused(
             "n and batch_size count samples", f"n={asked['n']} batch_size={asked['batch_size']}", "at least 1"
         )
+    wish = wished(asked)
 
     from safetensors.torch import save_file
 
@@ -51,14 +41,19 @@ def command(arguments: list[str]) -> None:
     from denoiselab.run.loaded import Run
 
     run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
-    name = asked["sampler"]
-    steps = {} if asked["steps"] is None else {"steps": asked["steps"]}
-    sampler = run.sampler(name, **steps)
+    name, steps = sampling(asked)
+    guidance, pushes = guiding(asked)
+    sampler, guide = run.sampler(name, **steps), run.guidance(guidance, **pushes)
+    wanted = run.wanted(asked["n"], run.agreed(sampler, guide), **wish)
+    calls = guide.calls * sampler.calls
+    run.guided(guide)  # a classifier that it needs is trained now: the time below is that of samples
     began = time.perf_counter()
-    samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"])
+    batches = -(-asked["n"] // asked["batch_size"])
+    with bar(batches * sampler.steps) as pulse:
+        samples = run.sample(asked["n"], sampler, asked["seed"], asked["batch_size"], guide, pulse, **wish)
     seconds = time.perf_counter() - began
-    label = f"{name or 'own'}-{sampler.calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"
-    folder = Path(asked["output"] or run.folder / "samples" / label)
+    label = f"{name or 'own'}-{calls}calls-n{asked['n']}-seed{asked['seed']}-{asked['weights']}"
+    folder = Path(asked["output"] or run.folder / "samples" / (label + readable(arguments)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -67,7 +62,26 @@ def command(arguments: list[str]) -> None:
     write_json(
         folder / "timing.json",
         {"n": asked["n"], "seconds": seconds, "samples_per_second": asked["n"] / seconds,
-         "network_calls_per_sample": sampler.calls},
+         "network_calls_per_sample": calls},
     )  # fmt: skip
-    shown = report.save_samples(folder, run.data, samples)
-    print(f"{asked['n']} samples in {seconds:.1f} s, {sampler.calls} network calls each: {shown}")
+    shown = report.save_samples(folder, run.data, samples, wanted)
+    print(f"{asked['n']} samples in {seconds:.1f} s, {calls} network calls each: {shown}")
+
+
+def wished(asked: dict) -> dict:
+    """What is asked of the samples: label and caption, where they are given."""
+    wish = {}
+    if asked["label"] is not None:
+        labels = asked["label"].strip("[]").split(",")
+        if not all(re.fullmatch(r"\s*\d+\s*", label) for label in labels):
+            raise Refused("label is the number of a class, or several", f"label={asked['label']}", "label=3 or 0,1,2")
+        wish["label"] = [int(label) for label in labels]
+    if asked["caption"] is not None:
+        wish["caption"] = [text.strip() for text in asked["caption"].split(",")]
+    return wish
+
+
+def readable(arguments: list[str]) -> str:
+    """What was typed of wishes, guidance and the sampler's arguments, as the end of a folder's name."""
+    said = [word for word in arguments if re.match(r"label=|caption=|guidance[.=]|sampler\.", word)]
+    return "".join(f"-{re.sub(r'[^A-Za-z0-9._]+', '_', word)[:60].strip('_')}" for word in said)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from denoiselab.commands import configuration
-from denoiselab.commands.sample import parse
+from denoiselab.commands.arguments import parse
 from denoiselab.spec import Refused
 
 HELP = """denoiselab show [GROUP=CHOICE ...] [KEY=VALUE ...]

@@ -6,19 +6,24 @@ from denoiselab.corruption.base import (
     Batch,
     Corrupted,
     Corruption,
+    Degrading,
     Discrete,
     Generative,
+    Local,
     Markov,
     Reversible,
     Terminal,
     corrupted,
     everywhere,
 )  # fmt: skip
+from denoiselab.corruption.degradation import Degradation, Operator
 from denoiselab.corruption.gaussian import GaussianNoise
 from denoiselab.corruption.pixel import SaltAndPepper
 from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 
 __all__ = [
-    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Discrete", "GaussianNoise", "Generative", "Markov",
-    "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "corrupted", "everywhere",
+    "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degradation", "Degrading", "Discrete",
+    "GaussianNoise", "Generative", "Local", "Markov", "Operator", "Pointwise", "Reversible", "SaltAndPepper",
+    "Terminal", "TokenMask",
+    "TokenUniform", "corrupted", "everywhere",
 ]  # fmt: skip

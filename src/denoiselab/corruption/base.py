@@ -101,6 +101,17 @@ class Markov(Reversible):
         """q(x_t | x_s), s <= t, as a function of (x_s, **context)."""
 
 
+class Degrading(Reversible):
+    """A fact: x_t is a function of x, t and what belongs to the sample, D(x, t).
+
+    That is all that cold diffusion's ways back ask for (Bansal et al., 2022, arXiv:2208.09392).
+    """
+
+    @abc.abstractmethod
+    def degrade(self, t: Tensor) -> Callable[..., Tensor]:
+        """D(x, t) as a function of (x, **context), for t () or (B,): what depends on t alone is done here, once."""
+
+
 class Additive(Corruption):
     """A fact: x_t = alpha x + sigma z with alpha and sigma known (gaussian noise)."""
 
@@ -119,6 +130,10 @@ class Terminal(Corruption):
 
 class Generative(Corruption):
     """A fact: at t = 1 the corruption is its prior, so that sampling may start there."""
+
+
+class Local(Corruption):
+    """A fact: some places are touched and the others are as they were; all are asked."""
 
 
 def reversible_facts(schedule: Schedule) -> list[type]:

@@ -3,8 +3,9 @@
 import torch
 
 from denoiselab.corruption.base import Additive, Discrete, Markov, corrupted, reversible_facts
+from denoiselab.mixing import mixed, number, shaped
 from denoiselab.posterior import Gaussian
-from denoiselab.schedule import Schedule, match
+from denoiselab.schedule import Schedule
 from denoiselab.spec import CONTINUOUS
 
 
@@ -36,18 +37,18 @@ class GaussianNoise(Markov):
         (a_t, s_t), (a_s, s_s) = self.schedule(t), self.schedule(s)
         small = noise**2 * self.schedule.fresh(t, s) * s_s**2
         kept = (s_s**2 - small).clamp(min=0).sqrt() / s_t
-        moved = a_s - kept * a_t
+        kept, moved, small = (number(a) for a in (kept, a_s - kept * a_t, small))
 
         def back(x_t, belief, **context):
-            k, m, v = (match(a.to(x_t.dtype), x_t) for a in (kept, moved, small))
-            return Gaussian(k * x_t + m * belief.mean, v + m**2 * belief.var)
+            m, v = shaped(moved, x_t), shaped(small, x_t)
+            return Gaussian(mixed(kept, x_t, (moved, belief.mean)), v + m**2 * belief.var)
 
         return back
 
     def forth(self, s, t):
         (a_t, s_t), (a_s, _) = self.schedule(t), self.schedule(s)
-        kept, added = a_t / a_s, s_t**2 * self.schedule.fresh(t, s)
-        return lambda x_s, **context: Gaussian(match(kept.to(x_s.dtype), x_s) * x_s, match(added.to(x_s.dtype), x_s))
+        kept, added = number(a_t / a_s), number(s_t**2 * self.schedule.fresh(t, s))
+        return lambda x_s, **context: Gaussian(mixed(kept, x_s), shaped(added, x_s))
 
     def accepts(self, spec):
         spec = spec.of(CONTINUOUS, self)

@@ -2,7 +2,7 @@
 
 import torch
 
-from denoiselab.corruption.base import Corruption, corrupted, severity
+from denoiselab.corruption.base import Corruption, Local, corrupted, severity
 from denoiselab.schedule import Schedule, match
 
 
@@ -22,4 +22,4 @@ class SaltAndPepper(Corruption):
         return corrupted(batch, torch.where(touched, white.to(x.dtype) * 2 - 1, x), touched=touched)
 
     def accepts(self, spec):
-        return severity(spec.of(("image",), self), self)
+        return severity(spec.of(("image",), self), self).having(Local)

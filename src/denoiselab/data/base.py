@@ -62,6 +62,24 @@ class Identity(Codec):
         return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+class Captions(abc.ABC):
+    """What pictures are said to show: `caption` (N, S) and `caption_valid` in the context, in words and back."""
+
+    attributes: Mapping[str, int]  # what of a caption can be checked, and how many values it has
+
+    @abc.abstractmethod
+    def spoken(self, context: Mapping[str, Tensor]) -> list[str]:
+        """The captions of a context as text."""
+
+    @abc.abstractmethod
+    def written(self, texts: list[str]) -> dict[str, Tensor]:
+        """The context of texts; raises `Refused` where one cannot be said."""
+
+    @abc.abstractmethod
+    def truth(self, context: Mapping[str, Tensor]) -> Tensor:
+        """What is true of pictures with these captions, (N, attributes) int64."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Data in memory."""
@@ -74,6 +92,7 @@ class Loaded:
     entropy: float | None = None  # exact lower bound of a likelihood, nats a token, where the source is known
     oracle: Callable[[Corruption], nn.Module] | None = None  # the exact denoiser of a pointwise corruption, likewise
     uncut: Table | None = None  # the training split before data.n cut it: what an extractor is trained on
+    captions: Captions | None = None  # where samples have captions; `truth` (N, attributes) is in the context then
     notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
 
     def split(self, name: str) -> Table:

@@ -4,6 +4,8 @@ A split is a function of the number of samples alone: the same on every machine,
 split, his test split stands.
 """
 
+import math
+import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +42,36 @@ def loaded(codec: Codec, spec: Spec, splits: tuple[Table, Table, Table], n: int 
             "data.n keeps the first n training samples", f"{n} of {len(train.x)}",
             f"give at most {len(train.x)}, or null for all",
         )  # fmt: skip
-    return Loaded(codec.accepts(spec), train.take(slice(n)), val, test, codec, uncut=train, **more)
+    cut, agreed = train.take(slice(n)), codec.accepts(spec)
+    if agreed.kind == "image" and cut.x.dtype == torch.uint8:
+        agreed = agreed._replace(levels=levels(cut.x))
+    return Loaded(agreed, cut, val, test, codec, uncut=train, **more)
+
+
+def levels(x: Tensor) -> tuple[tuple[float, ...], ...]:
+    """What `Spec.levels` is of pictures (N, C, H, W) uint8, taken to [-1, 1]. In whole numbers up to the last division:
+    the same to the bit on every machine."""
+    n, pixels = len(x), x[0, 0].numel()
+    sums = [channel.tolist() for channel in x.flatten(2).sum(2, dtype=torch.int64).T]
+    totals, scale = [sum(channel) for channel in sums], n * pixels
+    cov = [[(n * sum(map(operator.mul, a, b)) - s * t) / scale**2 / 127.5**2
+            for b, t in zip(sums, totals, strict=True)] for a, s in zip(sums, totals, strict=True)]  # fmt: skip
+    means = [(2 * total - 255 * scale) / (255 * scale) for total in totals]
+    return tuple((mean, *row) for mean, row in zip(means, cholesky(cov), strict=True))
+
+
+def cholesky(cov: list[list[float]]) -> list[list[float]]:
+    """The lower factor of a covariance, of any rank: channels that are alike have none of their own."""
+    size = range(len(cov))
+    factor = [[0.0] * len(cov) for _ in size]
+    for i in size:
+        for j in range(i + 1):
+            rest = cov[i][j] - sum(factor[i][k] * factor[j][k] for k in range(j))
+            if i == j:
+                factor[i][i] = math.sqrt(rest) if rest > 1e-9 else 0.0
+            elif factor[j][j]:
+                factor[i][j] = rest / factor[j][j]
+    return factor
 
 
 def located(path: str | None, below: str | None, argument: str, source: str,

@@ -14,7 +14,8 @@ from torch import Tensor
 from denoiselab.corruption import Corruption, Pointwise
 from denoiselab.data.base import Loaded, Once, Table
 from denoiselab.denoiser import Denoiser
-from denoiselab.evaluation.metrics import Evidence, Metric, Value
+from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
+from denoiselab.evaluation.shown import Shown
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
 from denoiselab.sampler import Generates, Loop, OneShot, Sampler
@@ -78,6 +79,7 @@ class Found(NamedTuple):
     evidence: Evidence
     sampling: dict[str, float]  # samples a second and network calls a sample, where there are samples
     left_out: list[str]  # why a metric that speaks about the cell could not
+    shown: dict[str, Shown]  # curves and pictures of the metrics, by name
 
 
 class Evaluation:
@@ -128,15 +130,19 @@ class Evaluation:
                 found[name].append(value.cpu())
         samples, cost, wanted = None, {}, {}
         if Generates in parts.agreed.facts:
-            began = time.perf_counter()
             denoiser = parts.guidance.build(parts.denoiser, parts.corruption, data)
-            wanted = conditions(data.split(split), parts.spec, self.samples)
+            began = time.perf_counter()
+            wanted = conditions(data.split(split), parts.agreed, self.samples)
             samples = generate(denoiser, parts.corruption, parts.sampler, parts.spec, self.samples, self.seed,
                                self.batch_size, module.device, pulse, wanted)  # fmt: skip
             seconds = time.perf_counter() - began
-            cost = {"samples_per_second": len(samples) / seconds, "network_calls_per_sample": parts.sampler.calls}
+            cost = {
+                "samples_per_second": len(samples) / seconds,
+                "network_calls_per_sample": parts.guidance.calls * parts.sampler.calls,
+            }
         tensors = {name: torch.cat(values) for name, values in found.items()}
-        return Evidence(data=data, split=split, samples=samples, asked=wanted, **tensors), cost
+        evidence = Evidence(data=data, split=split, samples=samples, asked=wanted, **tensors)
+        return evidence._replace(module=module, seed=self.seed, batch_size=self.batch_size, pulse=pulse, kept={}), cost
 
     def __call__(self, module: DenoisingModule, data: Loaded, split: str = "test",
                  pulse: Callable[[], None] = nothing) -> Found:  # fmt: skip
@@ -144,7 +150,7 @@ class Evaluation:
         as a sign of life."""
         training = module.training
         module.eval()
-        table, left_out = self.some(data.split(split)), []
+        table, left_out, shown = self.some(data.split(split)), [], {}
         values = {f"{split}/loss": Value(self.loss(module, table, pulse=pulse), len(table.x), split)}
         if data.oracle and Pointwise in module.parts.agreed.facts:
             exact = self.loss(module, table, data.oracle(module.corruption).to(module.device), pulse)
@@ -153,11 +159,14 @@ class Evaluation:
         for metric in self.fitting(module.parts.agreed):
             pulse()
             try:
-                values |= {f"{split}/{name}": value for name, value in metric(evidence).items()}
+                said = metric(evidence)
             except Refused as e:
                 left_out.append(f"{e.what} (got {e.got})")
+                continue
+            shown |= {name: thing for name, thing in said.items() if isinstance(thing, Shown)}
+            values |= {f"{split}/{name}": value for name, value in said.items() if isinstance(value, Value)}
         module.train(training)
-        return Found(values, evidence, sampling, left_out)
+        return Found(values, evidence, sampling, left_out, shown)
 
 
 def refusal(part: Metric, spec: Spec) -> str:

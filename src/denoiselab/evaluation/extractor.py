@@ -10,6 +10,7 @@ never needed: a damaged file is made anew, a folder that cannot be written costs
 """
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from denoiselab.data.base import Loaded, floating
 from denoiselab.files import cache, replacing
 
 FEATURES = 32  # few: the covariance of 256 samples must mean something
-RECIPE = 1  # raise it with any change that changes the classifier: older files are then not read
+RECIPE = 2  # raise it with any change that changes the classifier: older files are then not read
 TRAINED, STEPS, BATCH, TESTED = 20_000, 600, 64, 2_000
 
 
@@ -61,46 +62,75 @@ def random_features(channels: int) -> tuple[Extractor, str]:
     return drawn(lambda: Extractor(channels), 0).eval().requires_grad_(False), f"random-d{FEATURES}"
 
 
+class Classifier(nn.Module):
+    """An extractor and a last layer: pictures to logits (N, classes)."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.features = drawn(lambda: Extractor(channels), 0)
+        self.last = drawn(lambda: nn.Linear(FEATURES, classes), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.features(x).relu())
+
+
 def small_classifier(data: Loaded) -> tuple[Extractor, str]:
-    """A network trained to tell the labels of `data.train` apart, in evaluation mode, without its last layer; and its
-    name, with the data's fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
-    # All arms of a data.n ablation are judged by one extractor.
-    data = replace(data, train=data.uncut or data.train)
+    """The features of `classifier`, and its name."""
+    network, name = classifier(data)
+    return network.features, name
+
+
+def classifier(data: Loaded) -> tuple[Classifier, str]:
+    """A network trained to tell the labels of `data.train` apart, in evaluation mode; and its name, with the data's
+    fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
+    data = uncut(data)
     assert "label" in data.train.context, "a classifier needs labels"
     x, fingerprint = data.codec.decode(data.train.x[:1]), data.fingerprint()
+    network = Classifier(x.shape[1], max(data.spec.classes, int(data.train.context["label"].max()) + 1))
     path = cache() / f"smallcnn-{RECIPE}-{fingerprint}.safetensors"
-    network = drawn(lambda: Extractor(x.shape[1]), 0)
-    accuracy = read(path, network)
-    if accuracy is None:
-        accuracy = train(network, data)
-        write(path, network, accuracy)
+    accuracy = kept(path, network, lambda: train(network, data))
     name = f"smallcnn-d{FEATURES}-{fingerprint[:6]} (test accuracy {accuracy:.3f})"
     return network.eval().requires_grad_(False), name
 
 
-def train(network: Extractor, data: Loaded) -> float:
+def uncut(data: Loaded) -> Loaded:
+    """With the whole training split: all arms of a data.n ablation are judged by one network."""
+    return replace(data, train=data.uncut or data.train)
+
+
+def train(network: Classifier, data: Loaded) -> float:
     """Trains in place, on at most 20,000 samples; gives the accuracy on at most 2,000 of the test split."""
     generator = torch.Generator().manual_seed(1)
     chosen = torch.randperm(len(data.train.x), generator=generator)[:TRAINED]
     x, label = data.codec.decode(data.train.x[chosen]), data.train.context["label"][chosen].long()
-    last = drawn(lambda: nn.Linear(FEATURES, max(data.spec.classes, int(label.max()) + 1)), 2)
-    parameters = [*network.parameters(), *last.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=4e-3, weight_decay=0.01)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-    # The caller may be evaluating: gradients are wanted here whatever is switched off there.
-    with torch.inference_mode(False), torch.enable_grad():
-        network.train()
-        for _ in range(STEPS):
-            index = torch.randint(len(x), (BATCH,), generator=generator)
-            loss = F.cross_entropy(last(network(x[index]).relu()), label[index], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            decay.step()
+
+    def loss(generator: torch.Generator) -> Tensor:
+        index = torch.randint(len(x), (BATCH,), generator=generator)
+        return F.cross_entropy(network(x[index]), label[index], label_smoothing=0.1)
+
+    network.train()
+    descend(network, loss, STEPS, 4e-3, generator)
     network.eval()
     with torch.no_grad():
-        said = last(network(data.codec.decode(data.test.x[:TESTED])).relu()).argmax(1)
+        said = network(data.codec.decode(data.test.x[:TESTED])).argmax(1)
     return (said == data.test.context["label"][:TESTED]).double().mean().item()
+
+
+def descend(network: nn.Module, loss: Callable[[torch.Generator], Tensor], steps: int, rate: float,
+            generator: torch.Generator | None = None) -> None:  # fmt: skip
+    """`steps` of AdamW at a rate that falls to 0, of a loss that draws from a generator, which has a fixed seed unless
+    it is given."""
+    generator = generator or torch.Generator().manual_seed(1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    # The caller may be evaluating: gradients are wanted here whatever is switched off there.
+    with torch.inference_mode(False), torch.enable_grad():
+        for _ in range(steps):
+            value = loss(generator)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            decay.step()
 
 
 # -- the cache --------------------------------------------------------------------------------------------
@@ -112,6 +142,16 @@ def digest(tensors: dict[str, Tensor]) -> str:
         sha.update(name.encode())
         sha.update(tensors[name].contiguous().numpy().tobytes())
     return sha.hexdigest()
+
+
+def kept(path: Path, network: nn.Module, train: Callable[[], float]) -> float:
+    """The accuracy of a network whose weights are in `path`; where they are not it is trained, and they are put there.
+    Afterwards `network` has them."""
+    accuracy = read(path, network)
+    if accuracy is None:
+        accuracy = train()
+        write(path, network, accuracy)
+    return accuracy
 
 
 def read(path: Path, network: nn.Module) -> float | None:

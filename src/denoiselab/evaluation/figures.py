@@ -8,6 +8,7 @@ not at all.
 In text, brackets and colors mark damage: [touched] or [restored right], {restored wrong}.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -202,8 +203,9 @@ def padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return sheet
 
 
-def curve(x: Sequence[float], ys: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, path: str | Path) -> None:
-    """Writes a PNG with a line over x for each name."""
+def curve(x: Sequence[float], ys: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, path: str | Path,
+          log: bool = False) -> None:  # fmt: skip
+    """Writes a PNG with a line over x for each name; `log`: of the logarithm of y, where some y is above 0."""
     # Not pyplot: a figure of its own needs no display, no global state and no closing.
     from matplotlib.figure import Figure
 
@@ -212,6 +214,8 @@ def curve(x: Sequence[float], ys: Mapping[str, Sequence[float]], xlabel: str, yl
     for name, y in ys.items():
         axes.plot(x, y, label=name, linewidth=1.6, marker="o" if len(x) <= 30 else "", markersize=4)
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    if log and any(0 < value < math.inf for y in ys.values() for value in y):
+        axes.set_yscale("log")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if len(ys) > 1:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Absorbing, Corruption, Generative, Reversible, Terminal
+from denoiselab.corruption import Absorbing, Corruption, Degrading, Generative, Reversible, Terminal
 from denoiselab.denoiser import Spread
 from denoiselab.objective.base import Likelihood, Objective, places
 from denoiselab.schedule import match
@@ -52,6 +52,7 @@ class Bound(Objective):
         return StratifiedGrid(self.steps)
 
     def accepts(self, spec):
+        spec.refuses(Degrading, self, "its way back is certain, so that a bound is infinite: use objective=weighted")
         spec.needs(Generative, self, "use a schedule that ends in its prior, such as schedule=linear")
         if Absorbing in spec.facts:
             spec.needs(Terminal, self, "what survives t = 1 has no place in the prior: use schedule=linear or cosine")

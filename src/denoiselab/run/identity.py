@@ -1,9 +1,9 @@
 """A run's identity: which configs are the same run, where it lies.
 
 Two hashes of the resolved config. *fit*: all that changes the weights. *score*: fit, and what is done with them
-(sampler, grid, guidance, evaluation). What cannot change a result is in neither; data enters by the fingerprint of its
-content, never by its path. The number of devices is in both: it changes how sums are rounded. The sampling parts move
-into fit if `monitor` is a score of samples, because then they choose the best weights.
+(sampler, grid, guidance, extractor, evaluation). What cannot change a result is in neither; data enters by the
+fingerprint of its content, never by its path. The number of devices is in both: it changes how sums are rounded. The
+sampling parts move into fit if `monitor` is a score of samples, because then they choose the best weights.
 
 Not promised: that two hashes differ only where results do. A config that spells out a default is another run.
 """
@@ -27,7 +27,7 @@ NEITHER = (
     *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache")),
 )  # fmt: skip
 # Not among them: the evaluation's seed and what it holds out. Validation goes by both, and says which weights are best.
-SCORING = ("sampler", "grid", "guidance", "evaluation.metrics", "evaluation.samples")
+SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "evaluation.samples")
 WITHOUT_SAMPLES = ("train/", "val/")
 ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
 LONGEST = 100  # letters of a folder's readable part

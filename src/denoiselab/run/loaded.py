@@ -4,6 +4,7 @@ run = denoiselab.load("outputs/diffusion/default-0123456789")
 x = run.sample(16)                                # (16, 1, 8, 8), in [-1, 1]
 belief = run.denoiser(x_t, t)                     # a posterior: .mean, .mode, .sample(random), .log_prob(x)
 x = run.sample(16, sampler=run.sampler("heun", steps=10))
+x = run.sample(16, label=[0, 1], guidance=run.guidance("classifier_free", weight=3.0))   # of a conditional run
 
 A run folder is data, whoever made it: nothing in it is run. Where its configuration names code of somebody's own, it is
 opened by who allows that: denoiselab.load(PATH, plugins=["her_package"]).
@@ -19,7 +20,8 @@ import yaml
 from denoiselab import build, check
 from denoiselab.data.base import Loaded
 from denoiselab.denoiser import Denoiser
-from denoiselab.evaluation.evaluate import Evaluation, conditions, generate
+from denoiselab.evaluation.asked import Wish, wishes
+from denoiselab.evaluation.evaluate import Evaluation, Found, conditions, generate
 from denoiselab.files import CONF
 from denoiselab.guidance import Guidance
 from denoiselab.module import DenoisingModule
@@ -114,23 +116,40 @@ class Run:
         """What samples are made with: the run's denoiser under a guidance, its own unless another is given."""
         return (guidance or self.module.parts.guidance).build(self.denoiser, self.corruption, self.data)
 
+    def agreed(self, sampler: Sampler | None = None, guidance: Guidance | None = None) -> Spec:
+        """What is agreed with a sampler and a guidance, the run's own unless others are given; raises `Refused`."""
+        parts = self.module.parts
+        return (sampler or parts.sampler).accepts((guidance or parts.guidance).accepts(self.spec))
+
+    def wanted(self, n: int, agreed: Spec, **asked: Wish) -> dict[str, torch.Tensor]:
+        """The context that asks n samples for label=3 or caption="a five", one or several in turn; what nobody asks for
+        is as in the test split."""
+        return conditions(self.data.test, agreed, n) | wishes(self.data, agreed, n, asked)
+
     def sample(self, n: int, sampler: Sampler | None = None, seed: int = 0, batch_size: int = 256,
                guidance: Guidance | None = None, pulse: Callable[[], None] = nothing,
-               **asked: torch.Tensor) -> torch.Tensor:  # fmt: skip
-        """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i) and of what is `asked`:
-        label=... (n,) and the like; where nothing is, what the test split has, in turn. `pulse` is called at each
-        move."""
+               **asked: Wish) -> torch.Tensor:  # fmt: skip
+        """n new samples (n, *), in model space, on the CPU. Sample i is a function of (seed, i) and of what is `asked`,
+        see `wanted`. `pulse` is called at each move."""
         if n < 1 or batch_size < 1:
             raise Refused("n and batch_size count samples", f"n={n} batch_size={batch_size}", "give at least 1")
-        for name in asked.keys() - self.spec.asks:
-            raise Refused(f"the network is not told a {name}", f"{name}=", near(name, self.spec.asks or {"nothing"}))
-        sampler, guidance = sampler or self.module.parts.sampler, guidance or self.module.parts.guidance
-        agreed = sampler.accepts(guidance.accepts(self.spec))
+        agreed = self.agreed(sampler, guidance)
+        sampler = sampler or self.module.parts.sampler
         if Generates not in agreed.facts:
             raise Refused("this sampler restores and does not generate", type(sampler).__name__, "use another sampler")
-        wanted = conditions(self.data.test, self.spec, n) | asked
-        return generate(self.guided(guidance), self.corruption, sampler, self.spec, n, seed, batch_size,
+        wanted = self.wanted(n, agreed, **asked)
+        return generate(self.guided(guidance), self.corruption, sampler, agreed, n, seed, batch_size,
                         self.module.device, pulse, wanted)  # fmt: skip
+
+    def evaluated(self, sampler: Sampler, guidance: Guidance, evaluation: Evaluation, split: str = "test",
+                  pulse: Callable[[], None] = nothing) -> Found:  # fmt: skip
+        """What an evaluation finds of this run under another sampler and guidance."""
+        own = self.module.parts
+        self.module.parts = own._replace(sampler=sampler, guidance=guidance)
+        try:
+            return evaluation(self.module, self.data, split, pulse)
+        finally:
+            self.module.parts = own
 
 
 def described(folder: Path, plugins: Sequence[str] = ()) -> dict:
@@ -200,6 +219,6 @@ def changed(node: dict, key: str, value: object, group: str) -> dict:
         return {**node, "step": {**step, key: value}}
     if key in node:
         return {**node, key: value}
-    known = [k for k in (*node, *step) if k not in ("_target_", "step", "grid")]
+    known = [k for k in (*node, *step) if k not in ("_target_", "step", "inner", "grid")]
     fix = near(key, known) if known else "leave it out"
     raise Refused(f"this {group} has no argument {key!r}", f"{key}={value}", fix)

@@ -107,7 +107,8 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
     places = torch.arange(1000 if run.spec.kind == "points" else samples, device=device)
     random, like = Keyed.of(seed, 7, places), empty(run.spec, len(places), device)
     x = run.corruption.prior(like).sample(random.child("prior"))
-    context = {name: value.to(device) for name, value in conditions(run.data.test, run.spec, len(places)).items()}
+    asked = conditions(run.data.test, run.module.parts.agreed, len(places))
+    context = {name: value.to(device) for name, value in asked.items()}
     context |= run.corruption.own(like, random.child("own"))
     states, beliefs = [("t 1.00", decode(x.cpu()))], []
     for s, x_s, belief in sampler.moves(run.guided(), run.corruption, x, random, **context):

@@ -1,5 +1,6 @@
 """What a run shows a person: pictures or text in samples/, and a table on the screen."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,8 +9,11 @@ from rich.table import Table as Screen
 from torch import Tensor
 
 from denoiselab.data.base import Loaded
+from denoiselab.evaluation import asked as asking
 from denoiselab.evaluation import figures
-from denoiselab.evaluation.metrics import Evidence
+from denoiselab.evaluation.metrics.base import Evidence, evenly
+from denoiselab.evaluation.shown import Shown
+from denoiselab.files import write_json
 from denoiselab.run import record
 from denoiselab.run.logger import Logger
 from denoiselab.spec import Spec
@@ -25,47 +29,56 @@ def words(data: Loaded, ids: Tensor, specials: int) -> list[list[str]]:
     return [[known[i] for i in row] for row in ids.tolist()]
 
 
-def spread(n: int, most: int) -> Tensor:
-    """At most `most` of n places, evenly: of a held-out split, all severities, since its times rise with the place."""
-    return torch.linspace(0, n - 1, min(n, most)).round().long()
-
-
 def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logger: Logger, step: int) -> None:
     """Clean, corrupted, restored: samples/restored.png or .txt, and the log."""
+    # Evenly: all severities, since the times of a held-out split rise with the place.
     n = len(evidence.clean)
     if spec.kind == "tokens":
-        some = spread(n, LISTED)
+        some = evenly(n, LISTED)
         texts = [words(data, x[some], spec.specials) for x in (evidence.clean, evidence.x_t, evidence.restored)]
         touched = evidence.touched[some].tolist()
         figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
         logger.table("restored", *figures.text_rows(*texts, touched), step)
         return
     named = {"clean": evidence.clean, "corrupted": evidence.x_t, "restored": evidence.restored}
-    some = spread(n, COMPARED if spec.kind == "image" else n)
+    some = evenly(n, COMPARED if spec.kind == "image" else n)
     picture = figures.rows({name: data.codec.decode(x[some]) for name, x in named.items()}, columns=COMPARED)
     figures.save(picture, folder / "samples" / "restored.png")
     logger.image("restored", picture, step)
 
 
-def save_samples(folder: Path, data: Loaded, samples: Tensor) -> Path:
-    """A grid, samples.png, or lines, samples.txt; gives its path."""
-    shown = data.codec.decode(samples)
+def save_samples(folder: Path, data: Loaded, samples: Tensor, asked: Mapping[str, Tensor] = {}) -> Path:
+    """A grid, samples.png, sorted by what was `asked`, or lines, samples.txt; gives its path. Beside it, samples.json
+    says what each sample was asked for."""
+    shown, words = data.codec.decode(samples), asking.spoken(data, asked)
+    if words:
+        write_json(folder / "samples.json", asking.records(data, asked))
     if data.spec.kind == "tokens":
         path = folder / "samples.txt"
         path.write_text("".join(text.replace("\n", "↵") + "\n" for text in shown), encoding="utf-8")
         return path
     path = folder / "samples.png"
+    if words and data.spec.kind == "image":
+        figures.save(asking.figure(shown[:SHOWN], words[:SHOWN]), path)
+        return path
     figures.save(figures.grid(shown[:SHOWN] if data.spec.kind == "image" else shown), path)
     return path
 
 
-def samples(folder: Path, data: Loaded, made: Tensor, logger: Logger, step: int) -> None:
-    """New samples: into samples/ and the log."""
-    path = save_samples(folder / "samples", data, made)
+def samples(folder: Path, data: Loaded, made: Tensor, asked: Mapping[str, Tensor], logger: Logger,
+            step: int) -> None:  # fmt: skip
+    """New samples and what they were asked for: into samples/ and the log."""
+    path = save_samples(folder / "samples", data, made, asked)
     if data.spec.kind == "tokens":
         logger.table("samples", ["text"], [[text] for text in data.codec.decode(made[:LISTED])], step)
     else:
         logger.image("samples", path, step)
+
+
+def shown(folder: Path, things: Mapping[str, Shown], logger: Logger, step: int) -> None:
+    """Curves and pictures of the metrics: into samples/ and the log."""
+    for name, thing in things.items():
+        logger.image(name, thing.save(folder / "samples", name), step)
 
 
 def show(folder: Path) -> None:

@@ -46,7 +46,8 @@ def settle(job: Job, place: Path, log: Log) -> None:
     logger.log({name: value.value for name, value in found.values.items()}, last["step"])
     report.comparison(place, data, module.parts.spec, found.evidence, logger, last["step"])
     if found.evidence.samples is not None:
-        report.samples(place, data, found.evidence.samples, logger, last["step"])
+        report.samples(place, data, found.evidence.samples, found.evidence.asked, logger, last["step"])
+    report.shown(place, found.shown, logger, last["step"])
 
 
 def hardware(device: torch.device) -> str | None:

@@ -1,8 +1,13 @@
 """Samplers: a denoiser and a start to a sample. `base` has the contract."""
 
 from denoiselab.sampler.base import Generates, Loop, Move, OneShot, Past, Sampler, Step
-from denoiselab.sampler.steps import DDIM, Ancestral, Euler, Heun
+from denoiselab.sampler.cold import Cold, ColdNaive
+from denoiselab.sampler.edm import Churn, EDMHeun
+from denoiselab.sampler.multistep import DPMSolverPP, DPMSolverPPSDE, UniPC
+from denoiselab.sampler.steps import DDIM, Ancestral, AncestralMean, Euler, Heun
+from denoiselab.sampler.wrap import Inpaint, Restart
 
 __all__ = [
-    "DDIM", "Ancestral", "Euler", "Generates", "Heun", "Loop", "Move", "OneShot", "Past", "Sampler", "Step",
+    "DDIM", "Ancestral", "AncestralMean", "Churn", "Cold", "ColdNaive", "DPMSolverPP", "DPMSolverPPSDE", "EDMHeun",
+    "Euler", "Generates", "Heun", "Inpaint", "Loop", "Move", "OneShot", "Past", "Restart", "Sampler", "Step", "UniPC",
 ]  # fmt: skip

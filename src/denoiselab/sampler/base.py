@@ -37,11 +37,14 @@ class Generates:
 class Step(abc.ABC):
     """Plans a move from t to s < t, both ()."""
 
-    calls: int = 1  # network calls a move
+    calls: int = 1  # network calls a move; one in the last
+    looks_back: bool = False  # does a move build on the moves before, so that nothing may happen in between?
 
     @abc.abstractmethod
-    def plan(self, corruption: Corruption, t: Tensor, s: Tensor, before: tuple[Tensor, ...] = ()) -> Move:
-        """`before` are the times of the moves before, the latest last: what multistep solvers look back on."""
+    def plan(self, corruption: Corruption, t: Tensor, s: Tensor, before: tuple[Tensor, ...] = (),
+             after: tuple[Tensor, ...] = ()) -> Move:  # fmt: skip
+        """`before` are the times at which the moves before began, the latest last; `after` those at which the moves
+        after will end, the next first: one time a move."""
 
     @abc.abstractmethod
     def accepts(self, spec: Spec) -> Spec: ...
@@ -54,6 +57,8 @@ def nothing() -> None:
 class Sampler(abc.ABC):
     """x from a start x_t (B, *) at time t, (B,) and the same for all, as the corruption left it there. `pulse` is
     called at each move, as a sign of life."""
+
+    steps: int = 1  # moves a sample
 
     @abc.abstractmethod
     def __call__(self, denoiser: Denoiser, corruption: Corruption, x_t: Tensor, t: Tensor, random,
@@ -83,7 +88,8 @@ class Loop(Sampler):
         # Plans need float64; the grid goes to the device once.
         grid = self.grid(corruption.schedule, self.steps).to(x_t.device) * t
         times = tuple(grid)
-        plans = [self.step.plan(corruption, t, s, times[:i]) for i, (t, s) in enumerate(pairwise(times))]
+        plans = [self.step.plan(corruption, t, s, times[:i], times[i + 2 :])
+                 for i, (t, s) in enumerate(pairwise(times))]  # fmt: skip
         past = None
         for i, (s, move) in enumerate(zip(times[1:], plans, strict=True)):
             x_t, past = move(denoiser, x_t, random.child(i), past, context)

@@ -1,12 +1,12 @@
-"""Steps of one network call, or two: ancestral, DDIM, and the probability flow by Euler and Heun."""
+"""Steps that look at one move alone: ancestral, DDIM, and the probability flow by Euler and Heun."""
 
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Corruption, Reversible
 from denoiselab.denoiser import Denoiser
+from denoiselab.mixing import mixed
 from denoiselab.posterior import Posterior
 from denoiselab.sampler.base import Past, Step
-from denoiselab.schedule import match
 from denoiselab.spec import Refused, Spec
 
 ONE_SHOT = "use sampler=one_shot, or a corruption with a way back (gaussian; token_mask without swapped or kept ones)"
@@ -24,12 +24,28 @@ def additive(spec: Spec, who: Step) -> Spec:
 class Ancestral(Step):
     """A draw from p(x_s | x_t): DDPM (Ho et al., 2020, arXiv:2006.11239), D3PM and MDLM alike."""
 
-    def plan(self, corruption, t, s, before=()):
+    def plan(self, corruption, t, s, before=(), after=()):
         back = corruption.transition(t, s)
 
         def move(denoiser, x_t, random, past, context):
             belief = asked(denoiser, x_t, t, past, context)
             return back(x_t, belief, **context).sample(random), Past(belief)
+
+        return move
+
+    def accepts(self, spec):
+        return spec.needs(Reversible, self, ONE_SHOT)
+
+
+class AncestralMean(Step):
+    """The most likely of p(x_s | x_t) in the place of a draw: the ancestral way back without its stochastic term."""
+
+    def plan(self, corruption, t, s, before=(), after=()):
+        back = corruption.transition(t, s)
+
+        def move(denoiser, x_t, random, past, context):
+            belief = asked(denoiser, x_t, t, past, context)
+            return back(x_t, belief, **context).mode, Past(belief)
 
         return move
 
@@ -45,7 +61,7 @@ class DDIM(Step):
             raise Refused("eta scales the fresh noise", eta, "give 0 (deterministic) to 1 (ancestral)")
         self.eta = eta
 
-    def plan(self, corruption, t, s, before=()):
+    def plan(self, corruption, t, s, before=(), after=()):
         back = corruption.transition(t, s, self.eta)
 
         def move(denoiser, x_t, random, past, context):
@@ -59,29 +75,25 @@ class DDIM(Step):
         return additive(spec, self)
 
 
-class Flow:
-    """The probability flow dx/dt = (sigma' / sigma) x + (alpha' - alpha sigma' / sigma) mean at one time (Song et al.,
-    2021, arXiv:2011.13456; this form: Karras et al., 2022, arXiv:2206.00364, algorithm 1)."""
-
-    def __init__(self, corruption: Corruption, t: Tensor):
-        alpha, sigma = corruption.schedule(t)
-        rise, fall = corruption.schedule.rates(t)
-        self.of_x = fall / sigma
-        self.of_mean = rise - alpha * self.of_x
-
-    def __call__(self, x_t: Tensor, belief: Posterior) -> Tensor:
-        return match(self.of_x.to(x_t.dtype), x_t) * x_t + match(self.of_mean.to(x_t.dtype), x_t) * belief.mean
+def flow(corruption: Corruption, t: Tensor) -> tuple[float, float]:
+    """The probability flow dx/dt at one time, as weights of x_t and of the mean: sigma' / sigma and
+    alpha' - alpha sigma' / sigma (Song et al., 2021, arXiv:2011.13456; this form: Karras et al., 2022,
+    arXiv:2206.00364, algorithm 1)."""
+    alpha, sigma = corruption.schedule(t)
+    rise, fall = corruption.schedule.rates(t)
+    of_x = fall / sigma
+    return of_x.item(), (rise - alpha * of_x).item()
 
 
 class Euler(Step):
     """One slope of the probability flow a move."""
 
-    def plan(self, corruption, t, s, before=()):
-        slope, far = Flow(corruption, t), s - t
+    def plan(self, corruption, t, s, before=(), after=()):
+        far, (of_x, of_mean) = (s - t).item(), flow(corruption, t)
 
         def move(denoiser, x_t, random, past, context):
             belief = asked(denoiser, x_t, t, past, context)
-            return x_t + far.to(x_t.dtype) * slope(x_t, belief), Past(belief)
+            return mixed(1 + far * of_x, x_t, (far * of_mean, belief.mean)), Past(belief)
 
         return move
 
@@ -95,19 +107,20 @@ class Heun(Step):
 
     calls = 2
 
-    def plan(self, corruption, t, s, before=()):
-        slope, far = Flow(corruption, t), s - t
+    def plan(self, corruption, t, s, before=(), after=()):
+        far, (of_x, of_mean) = (s - t).item(), flow(corruption, t)
         final = not bool(s > 0)
-        later = None if final else Flow(corruption, s)
+        of_end, of_second = (0.0, 0.0) if final else flow(corruption, s)
 
         def move(denoiser, x_t, random, past, context):
             belief = asked(denoiser, x_t, t, past, context)
-            first = slope(x_t, belief)
-            x_s = x_t + far.to(x_t.dtype) * first
+            x_s = mixed(1 + far * of_x, x_t, (far * of_mean, belief.mean))
             if final:
                 return x_s, Past(belief)
             second = denoiser(x_s, s, previous=belief, **context)
-            return x_t + far.to(x_t.dtype) * (first + later(x_s, second)) / 2, Past(second)
+            half = far / 2
+            return mixed(1 + half * of_x, x_t, (half * of_mean, belief.mean), (half * of_end, x_s),
+                         (half * of_second, second.mean)), Past(second)  # fmt: skip
 
         return move
 

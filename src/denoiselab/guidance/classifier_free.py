@@ -1,47 +1,24 @@
-"""Guidance: sampling that is pushed towards what was asked for. A plan, which wraps a denoiser when samples are made.
+"""Classifier-free guidance: the same network, told what to make and not told. Where a condition is withheld, `told` in
+the context, (B,) bool, is False."""
 
-Training knows nothing of it, so cells that differ in the guidance alone train once. A condition that is withheld is
-`told` False in the context, (B,) bool.
-"""
-
-import abc
 import dataclasses
 
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Corruption
 from denoiselab.corruption.edits import Withheld
-from denoiselab.data.base import Loaded
 from denoiselab.denoiser import Denoiser
+from denoiselab.guidance.base import Guidance, strength
 from denoiselab.posterior import Posterior
-from denoiselab.spec import CONTINUOUS, Refused, Spec
+from denoiselab.spec import CONTINUOUS, Refused
 
 TRAIN = "train with a condition that is withheld now and then: conditioning=label edits=[withhold]"
 
 
-class Guidance(abc.ABC):
-    @abc.abstractmethod
-    def build(self, denoiser: Denoiser, corruption: Corruption, data: Loaded) -> Denoiser:
-        """The denoiser that samples are made with; `data` is what the run was trained on."""
-
-    @abc.abstractmethod
-    def accepts(self, spec: Spec) -> Spec: ...
-
-
-class Unguided(Guidance):
-    """The denoiser as it is."""
-
-    def build(self, denoiser, corruption, data):
-        return denoiser
-
-    def accepts(self, spec):
-        return spec
-
-
 class ClassifierFree(Guidance):
     """From what is believed without the condition, by `weight` towards what is believed with it, and beyond (Ho and
-    Salimans, 2022, arXiv:2207.12598; there it is w + 1). 0 is unconditional, 1 the condition as trained.
+    Salimans, 2022, arXiv:2207.12598; there it is w + 1). 0 is unconditional, 1 the condition as trained: these two need
+    one network call, all others two.
 
     Args:
         interval: first and last t at which it acts; elsewhere the weight is 1 (Kynkaanniemi et al., 2024,
@@ -51,17 +28,20 @@ class ClassifierFree(Guidance):
     """
 
     def __init__(self, weight: float = 3.0, interval: tuple[float, float] = (0.0, 1.0), rescale: float = 0.0):
-        if not 0 <= weight <= 1000:
-            raise Refused("guidance.weight is 0 (unconditional), 1 (as trained) or more", weight, "give 0 to 1000")
         low, high = interval
         if not 0 <= low < high <= 1:
             raise Refused("guidance.interval is the first and the last time it acts", list(interval), "give [0.0,1.0]")
         if not 0 <= rescale <= 1:
             raise Refused("guidance.rescale is a share", rescale, "give 0 (none) to 1 (the whole)")
-        self.weight, self.interval, self.rescale = weight, (low, high), rescale
+        self.weight, self.interval, self.rescale = strength(weight, "unconditional"), (low, high), rescale
+        self.plain = weight == 1  # the condition as trained
+        self.blind = weight == 0 and (low, high) == (0, 1) and not rescale  # the condition is never looked at
+        self.calls = 1 if self.plain or self.blind else 2
 
     def build(self, denoiser, corruption, data):
-        return Guided(denoiser, self.weight, self.interval, self.rescale)
+        if self.plain:
+            return denoiser
+        return Blind(denoiser) if self.blind else Guided(denoiser, self.weight, self.interval, self.rescale)
 
     def accepts(self, spec):
         if not spec.asks:
@@ -72,26 +52,37 @@ class ClassifierFree(Guidance):
         return spec
 
 
+class Blind(Denoiser):
+    """A denoiser from which the condition is withheld."""
+
+    def __init__(self, inner: Denoiser):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x_t, t, *, seen=None, previous=None, **context):
+        no = torch.zeros(len(x_t), dtype=torch.bool, device=x_t.device)
+        return self.inner(x_t, t, seen=seen, previous=previous, **{**context, "told": no})
+
+
 class Guided(Denoiser):
-    """See `ClassifierFree`. Two network calls."""
+    """See `ClassifierFree`. Two network calls: beliefs are of any family, so a batch of both could not be parted."""
 
     def __init__(self, inner: Denoiser, weight: float, interval: tuple[float, float], rescale: float):
         super().__init__()
-        self.inner, self.weight, self.interval, self.rescale = inner, weight, interval, rescale
+        self.inner, self.blind = inner, Blind(inner)
+        self.weight, self.interval, self.rescale = weight, interval, rescale
 
     def forward(self, x_t, t, *, seen=None, previous=None, **context):
         told = self.inner(x_t, t, seen=seen, previous=previous, **context)
-        no = torch.zeros(len(x_t), dtype=torch.bool, device=x_t.device)
-        free = self.inner(x_t, t, seen=seen, previous=previous, **{**context, "told": no})
-        guided = free.lerp(told, self.at(t, x_t))
+        free = self.blind(x_t, t, seen=seen, previous=previous, **context)
+        guided = free.lerp(told, self.at(t))
         return rescaled(guided, told, self.rescale) if self.rescale else guided
 
-    def at(self, t: Tensor, x_t: Tensor) -> Tensor:
-        """The weight at t, broadcasting against beliefs about x_t."""
+    def at(self, t: Tensor) -> Tensor:
+        """The weight at t, of its shape."""
         low, high = self.interval
-        weight = torch.where((t >= low) & (t <= high), self.weight, 1.0)
-        dtype = x_t.dtype if x_t.is_floating_point() else torch.float32
-        return weight.to(dtype).reshape(weight.shape + (1,) * ((x_t.ndim - 1) if weight.ndim else 0))
+        weight = torch.full_like(t, self.weight)
+        return torch.where((t >= low) & (t <= high), weight, torch.ones_like(weight))
 
 
 def rescaled(belief: Posterior, told: Posterior, share: float) -> Posterior:
