@@ -111,6 +111,10 @@ def test_a_choice_names_a_class_and_exactly_its_arguments(group, choice):
             assert not missing, f"{target} takes {missing}, which the file does not say"
 
 
+def test_a_weight_of_two_names_is_one_run():
+    assert content("weight", "snr") == content("weight", "simple")
+
+
 # -- each experiment, each data set, each way to train
 
 TINY = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2", "evaluation.samples=8",

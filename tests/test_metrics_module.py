@@ -24,9 +24,9 @@ from denoiselab.spec import Refused, Spec
 from denoiselab.times import Stratified
 
 
-def asked(metric, made, loaded, batch_size=256):
+def asked(metric, made, loaded, batch_size=256, samples=20):
     """What a metric says of a module, and shows."""
-    found = Evaluation([metric], samples=4, batch_size=batch_size)(made, loaded)
+    found = Evaluation([metric], samples=samples, batch_size=batch_size)(made, loaded)
     assert not found.left_out, found.left_out
     return found.values, found.shown
 

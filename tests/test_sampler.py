@@ -13,11 +13,14 @@ from denoiselab.oracle import Normal, Points, Texts
 from denoiselab.posterior import Categorical, Dirac, Gaussian
 from denoiselab.randomness import Keyed, Random
 from denoiselab.sampler import DDIM, Ancestral, Euler, Generates, Heun, Loop, OneShot
-from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.schedule import Constant, Cosine, Exploding, Geometric, Linear, LinearBeta, LogLinear
 from denoiselab.spec import Refused, Spec
 
 f64 = torch.float64
-SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(20.0)}
+SCHEDULES = {
+    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(20.0),
+    "log_linear": LogLinear(), "geometric": Geometric(),
+}  # fmt: skip
 STEPS = {"ancestral": Ancestral(), "ddim": DDIM(), "ddim_half": DDIM(0.5), "euler": Euler(), "heun": Heun()}
 SILENT = {"ddim": DDIM(), "euler": Euler(), "heun": Heun()}  # those that draw nothing
 # The order of convergence: how much the error falls when the steps double.

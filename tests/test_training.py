@@ -403,14 +403,15 @@ raise SystemExit(run(WORDS))
 
 
 @pytest.mark.slow
-def test_two_ranks_are_one_process(tmp_path):
-    """Two gloo processes, started by somebody else, against one: the same losses up to rounding."""
+@pytest.mark.parametrize("words", [[], ["times=importance", "times.bins=4", "times.history=3", "weight=unit"]], ids=str)
+def test_two_ranks_are_one_process(words, tmp_path):
+    """Two gloo processes, started by somebody else, against one: the same losses up to rounding, and the same times."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    [alone] = train(tmp_path / "one", "data.n=44")
-    words = ["train", *TINY, "data.n=44", "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
-    code = RANK.replace("WORDS", repr([*words, f"outputs={tmp_path / 'two'}"]))
+    [alone] = train(tmp_path / "one", "data.n=44", *words)
+    both = ["train", *TINY, "data.n=44", "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    code = RANK.replace("WORDS", repr([*both, *words, f"outputs={tmp_path / 'two'}"]))
     shared = {"WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [process(code, RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(2)]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
@@ -420,6 +421,9 @@ def test_two_ranks_are_one_process(tmp_path):
     torch.testing.assert_close(torch.tensor(losses(together)), torch.tensor(losses(alone)), rtol=1e-5, atol=1e-5)
     for name in ("val/loss", "test/loss"):
         assert scores(together)[name] == pytest.approx(scores(alone)[name], rel=1e-5)
+    drawn, want = ({key: value for key, value in weights(folder)["state_dict"].items() if key.startswith("times.")}
+                   for folder in (together, alone))  # fmt: skip
+    torch.testing.assert_close(drawn, want, rtol=1e-5, atol=1e-5)
 
 
 # -- overlays and sweeps

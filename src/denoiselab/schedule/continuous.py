@@ -62,7 +62,7 @@ class Cosine(Schedule):
 class Sigmoid(Schedule):
     """alpha^2 falls as a sigmoid from `start` to `end` over `tau`, stretched to 1 and 0 at its ends (Jabri et al.,
     2022, arXiv:2212.11972, without their floor of 1e-9). At t = 1 alpha falls infinitely fast; its rate there is given
-    as 0.
+    as 0. So solvers in t (euler, heun) converge slowly, and those in alpha and sigma (ddim) as ever.
 
     With d = (end - start) / tau, alpha^2 : sigma^2 = sinh((1 - t) d / 2) cosh(start / 2 tau) : sinh(t d / 2)
     cosh(end / 2 tau): the published ratio of differences of sigmoids, without a difference.

@@ -11,9 +11,10 @@ from denoiselab.spec import Refused
 
 
 class LossByTime(Metric):
-    """The training objective in `bins` equal parts of [0, 1], each on the same `n` held-out samples with the same
-    noise: samples/loss_by_time.png and .csv. Where the data's exact posterior is known, its loss too. A schedule that
-    ignores time has no curve. There is no value: compare curves of one objective alone."""
+    """The training objective in `bins` equal parts of [0, 1], each on the same `n` held-out samples (at most
+    evaluation.samples) with the same noise: samples/loss_by_time.png and .csv. Where the data's exact posterior is
+    known, its loss too. A schedule that ignores time has no curve. There is no value: compare curves of one objective
+    alone."""
 
     def __init__(self, bins: int = 20, n: int = 128):
         if bins < 2:
@@ -32,7 +33,7 @@ class LossByTime(Metric):
         schedule = module.corruption.schedule
         if schedule.t_min == schedule.t_max:
             return {}
-        table = data.split(evidence.split).take(slice(self.n))
+        table = data.split(evidence.split).take(slice(min(self.n, len(evidence.clean))))
         x, loss = self.curve(evidence, table)
         lines = {"loss": loss}
         if data.oracle and Pointwise in module.parts.agreed.facts:
