@@ -33,9 +33,15 @@ class GaussianNoise(Markov):
     def own(self, like, random):
         return {}
 
+    def levels(self, t, s):
+        """alpha, sigma at t and at s, and the share of sigma_t^2 that was added in between."""
+        both = torch.stack(torch.broadcast_tensors(t, s))
+        (alpha, sigma), (now, then) = self.schedule(both), self.schedule.log_snr(both)
+        return alpha, sigma, -torch.expm1(now - then)
+
     def transition(self, t, s, noise=1.0):
-        (a_t, s_t), (a_s, s_s) = self.schedule(t), self.schedule(s)
-        small = noise**2 * self.schedule.fresh(t, s) * s_s**2
+        (a_t, a_s), (s_t, s_s), fresh = self.levels(t, s)
+        small = noise**2 * fresh * s_s**2
         kept = (s_s**2 - small).clamp(min=0).sqrt() / s_t
         kept, moved, small = (number(a) for a in (kept, a_s - kept * a_t, small))
 
@@ -46,8 +52,8 @@ class GaussianNoise(Markov):
         return back
 
     def forth(self, s, t):
-        (a_t, s_t), (a_s, _) = self.schedule(t), self.schedule(s)
-        kept, added = number(a_t / a_s), number(s_t**2 * self.schedule.fresh(t, s))
+        (a_t, a_s), (s_t, _), fresh = self.levels(t, s)
+        kept, added = number(a_t / a_s), number(s_t**2 * fresh)
         return lambda x_s, **context: Gaussian(mixed(kept, x_s), shaped(added, x_s))
 
     def accepts(self, spec):

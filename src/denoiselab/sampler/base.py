@@ -81,19 +81,26 @@ class Loop(Sampler):
         if steps < 1:
             raise Refused("sampler.steps counts moves", steps, "give at least 1")
         self.step, self.grid, self.steps = step, grid, steps
+        self.planned = None  # the last moves: batches of one run have one plan
 
     def moves(self, denoiser: Denoiser, corruption: Corruption, x_t: Tensor, random, t: Tensor | float = 1.0,
               **context) -> Iterator[tuple]:  # fmt: skip
         """(s, x_s, belief) after each move from t, (), lazily: for loops that look on the way."""
-        # Plans need float64; the grid goes to the device once.
-        grid = self.grid(corruption.schedule, self.steps).to(x_t.device) * t
-        times = tuple(grid)
-        plans = [self.step.plan(corruption, t, s, times[:i], times[i + 2 :])
-                 for i, (t, s) in enumerate(pairwise(times))]  # fmt: skip
         past = None
-        for i, (s, move) in enumerate(zip(times[1:], plans, strict=True)):
+        for i, (s, move) in enumerate(self.plan(corruption, float(t), x_t.device)):
             x_t, past = move(denoiser, x_t, random.child(i), past, context)
             yield s, x_t, past.belief
+
+    def plan(self, corruption: Corruption, t: float, device: torch.device) -> list[tuple[Tensor, Move]]:
+        """The end of each move from t, and the move."""
+        known = (corruption, t, device)
+        if self.planned is None or self.planned[0] != known:
+            # Plans need float64; the grid goes to the device once.
+            times = tuple(self.grid(corruption.schedule, self.steps).to(device) * t)
+            moves = [self.step.plan(corruption, t, s, times[:i], times[i + 2 :])
+                     for i, (t, s) in enumerate(pairwise(times))]  # fmt: skip
+            self.planned = known, list(zip(times[1:], moves, strict=True))
+        return self.planned[1]
 
     @torch.no_grad()
     def __call__(self, denoiser, corruption, x_t, t, random, pulse=nothing, **context):

@@ -6,6 +6,8 @@ they write, x + q z, and its probability flow is dy/dq = (y - mean) / q.
 
 import math
 
+import torch
+
 from denoiselab.corruption import Additive, Markov, Terminal
 from denoiselab.mixing import mixed
 from denoiselab.posterior import Gaussian
@@ -22,7 +24,7 @@ class EDMHeun(Step):
     calls = 2
 
     def plan(self, corruption, t, s, before=(), after=()):
-        (a_t, s_t), (a_s, s_s) = ([a.item() for a in corruption.schedule(r)] for r in (t, s))
+        (a_t, a_s), (s_t, s_s) = (a.tolist() for a in corruption.schedule(torch.stack((t, s))))
         q_t, q_s = s_t / a_t, s_s / a_s
         far, final = q_s - q_t, s_s == 0
 

@@ -1,5 +1,6 @@
 """Steps that look at one move alone: ancestral, DDIM, and the probability flow by Euler and Heun."""
 
+import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Corruption, Reversible, Terminal
@@ -77,21 +78,21 @@ class DDIM(Step):
         return additive(spec, self)
 
 
-def flow(corruption: Corruption, t: Tensor) -> tuple[float, float]:
-    """The probability flow dx/dt at one time, as weights of x_t and of the mean: sigma' / sigma and
+def flow(corruption: Corruption, *times: Tensor) -> list[list[float]]:
+    """The probability flow dx/dt at times, as weights of x_t and of the mean: sigma' / sigma and
     alpha' - alpha sigma' / sigma (Song et al., 2021, arXiv:2011.13456; this form: Karras et al., 2022,
     arXiv:2206.00364, algorithm 1)."""
-    alpha, sigma = corruption.schedule(t)
-    rise, fall = corruption.schedule.rates(t)
+    t = torch.stack(times)
+    (alpha, sigma), (rise, fall) = corruption.schedule(t), corruption.schedule.rates(t)
     of_x = fall / sigma
-    return of_x.item(), (rise - alpha * of_x).item()
+    return torch.stack((of_x, rise - alpha * of_x), 1).tolist()
 
 
 class Euler(Step):
     """One slope of the probability flow a move."""
 
     def plan(self, corruption, t, s, before=(), after=()):
-        far, (of_x, of_mean) = (s - t).item(), flow(corruption, t)
+        far, [(of_x, of_mean)] = (s - t).item(), flow(corruption, t)
 
         def move(denoiser, x_t, random, past, context):
             belief = asked(denoiser, x_t, t, past, context)
@@ -110,9 +111,8 @@ class Heun(Step):
     calls = 2
 
     def plan(self, corruption, t, s, before=(), after=()):
-        far, (of_x, of_mean) = (s - t).item(), flow(corruption, t)
-        final = not bool(s > 0)
-        of_end, of_second = (0.0, 0.0) if final else flow(corruption, s)
+        far, final = (s - t).item(), not bool(s > 0)
+        (of_x, of_mean), *later = flow(corruption, *((t,) if final else (t, s)))
 
         def move(denoiser, x_t, random, past, context):
             belief = asked(denoiser, x_t, t, past, context)
@@ -120,7 +120,7 @@ class Heun(Step):
             if final:
                 return x_s, Past(belief)
             second = denoiser(x_s, s, previous=belief, **context)
-            half = far / 2
+            half, [(of_end, of_second)] = far / 2, later
             return mixed(1 + half * of_x, x_t, (half * of_mean, belief.mean), (half * of_end, x_s),
                          (half * of_second, second.mean)), Past(second)  # fmt: skip
 
