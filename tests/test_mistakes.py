@@ -305,6 +305,7 @@ def saver(config, group, folder):
 MAKERS = {
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
+    "edits": lambda config, group, folder: build.collected(config, group),
     "callbacks": callbacks, "checkpoint": saver, "monitor": saver,
 }  # fmt: skip
 
@@ -374,10 +375,15 @@ BAD = {
     "callbacks.averaging.half_life": [-1, 0], "callbacks.averaging.ramp": [-1, 0],
     "callbacks.early_stopping.patience": [-1], "checkpoint.every": [-1, 0], "checkpoint.keep": [-1, 0],
     "checkpoint.seconds": [-1, 0], "codec.vocabulary": [-1, 0, 255], "corruption.kept": [-0.1, 1.1],
+    "corruption.operator.length": [-1, 0], "corruption.operator.noise": [-1, 2],
+    "corruption.operator.soft": [-1, 0, 1.1], "corruption.operator.width": [-1, 0],
     "corruption.swapped": [-0.1, 1.1], "cost.delta": [-1, 0, 1e7], "data.batch_size": [-1, 0],
     "data.channels": [-1, 0, 2, 4], "data.length": [-1, 0], "data.n": [-1, 0], "data.num_workers": [-1],
     "data.size": [-1, 0], "data.test": [-1, 0], "data.train": [-1, 0], "data.val": [-1, 0],
     "data.validation": [],  # when the data is read, and their number is known
+    "edits.emphasis.rest": [-1, 101], "edits.emphasis.touched": [-1, 101],
+    "edits.input_perturbation.gamma": [-1, 101], "edits.noise_mismatch.factor": [-1, 101],
+    "edits.offset_noise.strength": [-1, 101],
     "evaluation.batch_size": [-1, 0], "evaluation.held_out": [-1, 0], "evaluation.samples": [-1, 0],
     "evaluation.seed": [], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
     "lr_schedule.milestones": [[-1], [0], [5, 5], [7, 5]], "lr_schedule.steps": [-1, 0], "lr_schedule.warmup": [-1],
