@@ -40,9 +40,8 @@ def number(text: str) -> object:
 
 
 def sampling(asked: dict) -> tuple[str | None, dict]:
-    """The sampler's choice and its arguments; `steps` is short for `sampler.steps`."""
-    steps = {} if asked["steps"] is None else {"steps": asked["steps"]}
-    return asked["sampler"], asked["sampler."] | steps
+    """The sampler's choice and its arguments; `steps` and `grid` are short for `sampler.steps` and `sampler.grid`."""
+    return asked["sampler"], asked["sampler."] | {k: asked[k] for k in ("steps", "grid") if asked[k] is not None}
 
 
 def guiding(asked: dict) -> tuple[str | None, dict]:

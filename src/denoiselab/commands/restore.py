@@ -14,7 +14,7 @@ mask hides (mask=, white where something is missing; rounds= repeats every move,
 stays as it is. resize=true cuts the centered square and resizes it to what the run knows.
 
 A PNG each and a comparison go to output, by default a folder below FOLDER/samples/; nothing is written over."""
-DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int,
+DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int, "grid": None,
             "rounds": 1, "seed": 0, "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
 
 

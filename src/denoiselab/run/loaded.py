@@ -104,8 +104,10 @@ class Run:
             choices = {file.stem: file for file in (CONF / group).glob("*.yaml")}
             if name not in choices:
                 raise Refused(f"there is no {group} {name!r}", name, near(name, choices))
-            node = read(group, choices[name])
+            node = read(group, choices[name], self.config)
         for key, value in arguments.items():
+            if key == "grid" and isinstance(value, str):
+                value = self.chosen("grid", value, {})
             node = changed(node, key, value, group)
         return node
 
@@ -149,12 +151,12 @@ class Run:
             self.module.parts = own
 
 
-def read(group: str, file: Path) -> dict:
-    """A choice of a group, resolved, with the default grid."""
+def read(group: str, file: Path, config: dict) -> dict:
+    """A choice of a group; what it refers to is the configuration's."""
     from omegaconf import OmegaConf
 
-    node = {group: OmegaConf.load(file), "grid": OmegaConf.load(CONF / "grid" / "even.yaml")}
-    return OmegaConf.to_container(OmegaConf.create(node), resolve=True)[group]
+    node = {**config, group: OmegaConf.load(file)}
+    return OmegaConf.to_container(OmegaConf.create(node)[group], resolve=True)
 
 
 def changed(node: dict, key: str, value: object, group: str) -> dict:
