@@ -3,14 +3,14 @@
 from denoiselab.commands.arguments import guiding, parse, sampling
 from denoiselab.spec import Refused, near
 
-HELP = """denoiselab evaluate run=FOLDER [sampler=NAME] [steps=N] [grid=NAME] [guidance=NAME or weight] [evaluation=NAME]
-                    [samples=N] [split=test] [weights=best] [plugins=PACKAGE]
+HELP = """denoiselab evaluate run=FOLDER [sampler=NAME] [steps=N] [grid=NAME] [guidance=NAME or weight]
+                    [evaluation=NAME] [samples=N] [split=test] [weights=best] [plugins=PACKAGE]
 
 Scores a finished run, with its own sampler, guidance and metrics or others: evaluation=full has likelihoods too. The
 table, summary.json and pictures go to FOLDER/scores/; what was scored before is shown again, and nothing is trained.
 `denoiselab train` with another sampler finds the same scores, so a sweep over samplers trains once."""
-DEFAULTS = {"run": None, "sampler": None, "steps": int, "grid": None, "guidance": None, "evaluation": None, "samples": int,
-            "split": "test", "weights": "best", "plugins": ""}  # fmt: skip
+DEFAULTS = {"run": None, "sampler": None, "steps": int, "grid": None, "guidance": None, "evaluation": None,
+            "samples": int, "split": "test", "weights": "best", "plugins": ""}  # fmt: skip
 SPLITS = ("train", "val", "test")
 
 

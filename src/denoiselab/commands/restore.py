@@ -6,7 +6,7 @@ from denoiselab.commands.arguments import parse, sampling
 from denoiselab.spec import Refused
 
 HELP = """denoiselab restore run=FOLDER input=PICTURE [noise=25 | mask=PICTURE] [output=FOLDER] [sampler=NAME] [steps=N]
-                  [rounds=1] [seed=0] [resize=false] [weights=best] [plugins=PACKAGE]
+                  [grid=NAME] [rounds=1] [seed=0] [resize=false] [weights=best] [plugins=PACKAGE]
 
 Restores pictures: a file, or all below a folder. A classical denoiser takes them as they are. A run that generates
 removes Gaussian noise of a known strength (noise=, the standard deviation on the 0 .. 255 scale), or makes anew what a
@@ -14,8 +14,8 @@ mask hides (mask=, white where something is missing; rounds= repeats every move,
 stays as it is. resize=true cuts the centered square and resizes it to what the run knows.
 
 A PNG each and a comparison go to output, by default a folder below FOLDER/samples/; nothing is written over."""
-DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int, "grid": None,
-            "rounds": 1, "seed": 0, "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
+DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int,
+            "grid": None, "rounds": 1, "seed": 0, "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
 
 
 def command(arguments: list[str]) -> None:

@@ -8,8 +8,8 @@ from denoiselab.commands.arguments import guiding, parse, sampling
 from denoiselab.commands.progress import bar
 from denoiselab.spec import Refused
 
-HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [grid=NAME] [seed=0] [batch_size=256] [weights=best]
-                  [label=3] [caption="a red circle"] [guidance=NAME] [guidance.KEY=VALUE]
+HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [grid=NAME] [seed=0] [batch_size=256]
+                  [weights=best] [label=3] [caption="a red circle"] [guidance=NAME] [guidance.KEY=VALUE]
                   [output=FOLDER] [plugins=PACKAGE]
 
 Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
@@ -19,8 +19,9 @@ size. A run that was trained with plugins imports them only if they are named he
 label= and caption= say what to make, one or several with commas, given to the samples in turn; left out, it is what
 the test split has. What each was asked for is in samples.json, and the grid is sorted by it. guidance=3 is short for
 guidance=classifier_free guidance.weight=3; guidance=classifier works on runs that were told no label too."""
-DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": int, "grid": None, "seed": 0, "batch_size": 256, "weights": "best",
-            "label": None, "caption": None, "guidance": None, "output": None, "plugins": ""}  # fmt: skip
+DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": int, "grid": None, "seed": 0, "batch_size": 256,
+            "weights": "best", "label": None, "caption": None, "guidance": None, "output": None,
+            "plugins": ""}  # fmt: skip
 
 
 def command(arguments: list[str]) -> None:
