@@ -51,7 +51,7 @@ def command(arguments: list[str]) -> None:
         y = restoring.restored(run, x, sampler, noise, missing, asked["rounds"], asked["seed"], pulse)
     decode = run.data.codec.decode
     for file, picture in zip(files, decode(y), strict=True):
-        figures.save(figures.drawn(picture, 1), file)
+        figures.save(figures.plain(picture), file)
     seen = x if missing is None else x.masked_fill(missing, 0.0)
     shown = {"input": seen[:12], "restored": y[:12]}
     figures.save(figures.rows({name: decode(z) for name, z in shown.items()}, columns=12), folder / "comparison.png")

@@ -36,12 +36,17 @@ def save(image: Image.Image, path: str | Path) -> None:
 # -- one picture, one cloud --------------------------------------------------------------------------------
 
 
+def plain(picture: Tensor) -> Image.Image:
+    """A picture (C, H, W) as it is: gray or color, a pixel for each of its own."""
+    return Image.fromarray(picture.movedim(0, -1).squeeze(-1).contiguous().numpy())
+
+
 def drawn(picture: Tensor, scale: int | None = None) -> Image.Image:
     """A picture (C, H, W) as an image, each pixel `scale` wide; None: as wide as it takes to be seen."""
     assert picture.dtype == torch.uint8, picture.dtype
     assert len(picture) in (1, 3), picture.shape
     scale = scale or max(1, -(-SEEN // max(picture.shape[1:])))
-    image = Image.fromarray(picture.movedim(0, -1).squeeze(-1).contiguous().numpy()).convert("RGB")
+    image = plain(picture).convert("RGB")
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
