@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from denoiselab.randomness import Keyed
+from denoiselab.randomness import Keyed, Random
 
 f64 = torch.float64
 
@@ -17,6 +17,18 @@ class Says(nn.Module):
 
     def forward(self, x, noise, **context):
         return self.f(x, noise)
+
+
+class Silence(Random):
+    """Raises when somebody draws."""
+
+    def uniform(self, shape):
+        raise AssertionError("a number was drawn")
+
+    normal = uniform
+
+    def child(self, name):
+        return self
 
 
 def keys(n, seed=0):

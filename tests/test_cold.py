@@ -13,12 +13,12 @@ from denoiselab.data.base import Identity
 from denoiselab.data.image import Digits
 from denoiselab.denoiser import X0, Denoiser, Point
 from denoiselab.evaluation.evaluate import generate
+from denoiselab.grid import even
 from denoiselab.objective import Bound
 from denoiselab.posterior import Dirac
 from denoiselab.sampler import Ancestral, Loop, OneShot, Past, Step
 from denoiselab.schedule import Constant, Cosine, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even
 
 f64 = torch.float64
 LEVELS = [[0.1, 0.3, 0.0], [-0.2, 0.2, 0.1]]

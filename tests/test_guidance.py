@@ -13,6 +13,7 @@ from denoiselab.data.base import Identity
 from denoiselab.data.image import Digits
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.evaluate import generate
+from denoiselab.grid import even
 from denoiselab.guidance import Classifier, ClassifierFree, Unguided
 from denoiselab.guidance import classifier as noisy
 from denoiselab.guidance.classifier import Pushed, gradient
@@ -21,7 +22,6 @@ from denoiselab.posterior import Categorical, Dirac, Gaussian
 from denoiselab.sampler import DDIM, Loop
 from denoiselab.schedule import Cosine, Exploding, Linear
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even
 
 SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "exploding": Exploding()}
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

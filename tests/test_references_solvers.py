@@ -12,11 +12,11 @@ from torch.testing import assert_close
 
 from denoiselab.corruption import GaussianNoise
 from denoiselab.denoiser import Epsilon, Point
+from denoiselab.grid import even, quadratic
 from denoiselab.oracle import Points
 from denoiselab.randomness import Random
 from denoiselab.sampler import DDIM, Ancestral, Churn, DPMSolverPP, DPMSolverPPSDE, EDMHeun, Loop, UniPC
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
-from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)

@@ -6,11 +6,11 @@ from common import full, keys, randn
 
 from denoiselab.corruption import Degrading, GaussianNoise, Generative, Reversible, corrupted
 from denoiselab.denoiser import Denoiser
+from denoiselab.grid import even
 from denoiselab.posterior import Dirac
 from denoiselab.sampler import Cold, ColdNaive, Generates, Loop
 from denoiselab.schedule import Linear
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)

@@ -6,6 +6,7 @@ from common import full, keys, randn, ring
 
 from denoiselab.corruption import Batch, GaussianNoise, TokenMask, TokenUniform
 from denoiselab.denoiser import Denoiser
+from denoiselab.grid import even, quadratic
 from denoiselab.oracle import Normal, Points, Texts
 from denoiselab.randomness import Keyed
 from denoiselab.sampler import (
@@ -24,7 +25,6 @@ from denoiselab.sampler import (
 )
 from denoiselab.schedule import Cosine, Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
-from denoiselab.times import even, quadratic
 
 f64 = torch.float64
 ONE = torch.ones((), dtype=f64)
