@@ -384,7 +384,8 @@ BAD = {
     "data.size": [-1, 0], "data.test": [-1, 0], "data.train": [-1, 0], "data.val": [-1, 0],
     "data.validation": [],  # when the data is read, and their number is known
     "evaluation.batch_size": [-1, 0], "evaluation.held_out": [-1, 0], "evaluation.samples": [-1, 0],
-    "evaluation.seed": [], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
+    "evaluation.seed": [], "guidance.interval": [[0.5, 0.5], [-0.1, 1.0], [0.0, 1.1], [0.5]],
+    "guidance.rescale": [-0.1, 1.1], "guidance.weight": [-1, 1001], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
     "lr_schedule.milestones": [[-1], [0], [5, 5], [7, 5]], "lr_schedule.steps": [-1, 0], "lr_schedule.warmup": [-1],
     "objective.bin": [-1, 0, 3], "objective.bound.bin": [-1, 0, 3], "objective.bound.steps": [-1, 0],
     "objective.share": [-1, 0, 2], "objective.steps": [-1, 0], "optimizer.betas": [[0.9, 1], [-1, 0.9], [0.9]],
