@@ -305,6 +305,7 @@ def saver(config, group, folder):
 MAKERS = {
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
+    "edits": lambda config, group, folder: build.collected(config, group),
     "callbacks": callbacks, "checkpoint": saver, "monitor": saver,
 }  # fmt: skip
 
@@ -385,7 +386,8 @@ BAD = {
     "data.validation": [],  # when the data is read, and their number is known
     "evaluation.batch_size": [-1, 0], "evaluation.held_out": [-1, 0], "evaluation.samples": [-1, 0],
     "evaluation.seed": [], "guidance.interval": [[0.5, 0.5], [-0.1, 1.0], [0.0, 1.1], [0.5]],
-    "guidance.rescale": [-0.1, 1.1], "guidance.weight": [-1, 1001], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
+    "guidance.rescale": [-0.1, 1.1], "guidance.weight": [-1, 1001],
+    "edits.withhold.share": [-0.1, 0, 1, 1.1], "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
     "lr_schedule.milestones": [[-1], [0], [5, 5], [7, 5]], "lr_schedule.steps": [-1, 0], "lr_schedule.warmup": [-1],
     "objective.bin": [-1, 0, 3], "objective.bound.bin": [-1, 0, 3], "objective.bound.steps": [-1, 0],
     "objective.share": [-1, 0, 2], "objective.steps": [-1, 0], "optimizer.betas": [[0.9, 1], [-1, 0.9], [0.9]],

@@ -147,7 +147,7 @@ def test_what_is_no_encoder_is_refused_in_words(tmp_path, monkeypatch):
 
 
 def test_without_a_folder_it_is_refused_and_says_what_to_give():
-    with pytest.raises(Refused, match="conditioning.path=FOLDER"):
+    with pytest.raises(Refused, match=r"conditioning\.path=FOLDER"):
         Pretrained().accepts(SPEC)
 
 
