@@ -146,6 +146,11 @@ def test_what_is_no_encoder_is_refused_in_words(tmp_path, monkeypatch):
         Pretrained(str(good)).accepts(SPEC)
 
 
+def test_without_a_folder_it_is_refused_and_says_what_to_give():
+    with pytest.raises(Refused, match=r"conditioning\.path=FOLDER"):
+        Pretrained().accepts(SPEC)
+
+
 def test_a_run_is_trained_and_sampled_with_its_own_encoder(folder, tmp_path):
     [made] = train(
         tmp_path / "runs", "data=shapes", "data.size=16", "data.train=32", "data.val=8", "data.test=8",

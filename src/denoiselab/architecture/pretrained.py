@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from denoiselab.architecture.conditioning import Conditional, Conditioning, Told
 from denoiselab.spec import Refused
 
-NEEDED = "a folder as save_pretrained writes it: config.json, the tokenizer's files and *.safetensors"
+NEEDED = "FOLDER, as save_pretrained writes it: config.json, the tokenizer's files and *.safetensors"
 
 
 class Pretrained(Conditioning):
@@ -24,7 +24,7 @@ class Pretrained(Conditioning):
 
     vector = sequence = True
 
-    def __init__(self, path: str):
+    def __init__(self, path: str | None = None):
         self.path = path
 
     def accepts(self, spec):
@@ -34,6 +34,8 @@ class Pretrained(Conditioning):
         if not spec.spelled or "caption" not in spec.context:
             got = f"{spec.kind} without"
             raise Refused("Pretrained needs samples with captions of words", got, "use data with captions: data=shapes")
+        if self.path is None:
+            raise Refused("Pretrained needs an encoder in a local folder", "none", f"give conditioning.path={NEEDED}")
         if not (self.folder / "config.json").is_file():
             there = "no config.json" if self.folder.is_dir() else "no folder"
             raise Refused("there is no encoder at conditioning.path", f"{self.folder}: {there}", f"give {NEEDED}")
@@ -41,7 +43,7 @@ class Pretrained(Conditioning):
 
     @property
     def folder(self) -> Path:
-        return Path(self.path).expanduser()
+        return Path(self.path or "").expanduser()
 
     def build(self, spec, width):
         return Frozen(self.folder, spec.spelled, width)

@@ -19,7 +19,7 @@ from denoiselab.sampler import Generates
 from denoiselab.spec import Refused
 
 RECIPE = 1  # raise it with any change that changes the judge: older files are then not read
-STEPS, BATCH, RATE = 1_000, 64, 3e-3
+STEPS, BATCH, RATE = 2_000, 64, 3e-3
 ASKS = "leave this metric out, or ask for something: conditioning=label, or guidance=classifier"
 
 
@@ -61,7 +61,7 @@ class Judge(nn.Module):
         super().__init__()
         self.sizes = list(sizes.values())
         self.body = nn.Sequential(
-            *layer(channels + 1, 24, 1), *layer(24, 48, 2), *layer(48, 96, 2), *layer(96, 128, 1),
+            *layer(channels + 1, 24, 1), *layer(24, 48, 2), *layer(48, 96, 2), *layer(96, 128, 1), *layer(128, 128, 1),
             nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(2048, 256), nn.ReLU(), nn.Linear(256, sum(self.sizes)),
         )  # fmt: skip
 
