@@ -11,7 +11,7 @@ from denoiselab.data.base import Loaded
 from denoiselab.evaluation.figures import GAP, INK, PAPER, drawn, font, table
 from denoiselab.spec import Refused, Spec, near
 
-COLUMNS = 8  # pictures of one wish beside each other; and of captions, half as many
+COLUMNS, FEW = 8, 64  # pictures beside each other; rows, or pictures with words of their own
 LINE = 12  # pixels, of letters below a picture
 
 Wish = int | str | Sequence[int] | Sequence[str] | Tensor
@@ -67,12 +67,14 @@ def records(data: Loaded, asked: Mapping[str, Tensor]) -> list[dict[str, int | s
 
 
 def figure(pictures: Tensor, words: Sequence[str]) -> Image.Image:
-    """Pictures (N, C, H, W), those with the same words beside each other: a row for each, its words at the left; where
-    hardly any two have the same words, each with its own below."""
+    """Pictures (N, C, H, W), eight of those with the same words beside each other: a row for each, its words at the
+    left; where hardly any two have the same words, the first 64, each with its own below."""
+    if 2 * len({*words}) > len(words) > 1:
+        return captioned(
+            [(words[i], drawn(pictures[i])) for i in sorted(range(len(words))[:FEW], key=words.__getitem__)]
+        )
     order = sorted(range(len(words)), key=lambda i: natural(words[i]))
-    rows = [(said, list(them)) for said, them in groupby(order, key=lambda i: words[i])]
-    if 2 * len(rows) > len(words) and len(rows) > 1:
-        return captioned([(words[i], drawn(pictures[i])) for i in order])
+    rows = [(said, list(them)) for said, them in groupby(order, key=lambda i: words[i])][:FEW]
     cells = [[drawn(pictures[i]) for i in them[:COLUMNS]] for _, them in rows]
     width = max(map(len, cells))
     empty = Image.new("RGB", cells[0][0].size, PAPER)

@@ -60,7 +60,7 @@ def save_samples(folder: Path, data: Loaded, samples: Tensor, asked: Mapping[str
         return path
     path = folder / "samples.png"
     if words and data.spec.kind == "image":
-        figures.save(asking.figure(shown[:SHOWN], words[:SHOWN]), path)
+        figures.save(asking.figure(shown, words), path)
         return path
     figures.save(figures.grid(shown[:SHOWN] if data.spec.kind == "image" else shown), path)
     return path
