@@ -11,10 +11,11 @@ from denoiselab.data.base import Identity
 from denoiselab.data.captions import ATTRIBUTES
 from denoiselab.data.image import Digits
 from denoiselab.data.shapes import Shapes
+from denoiselab.evaluation import extractor
 from denoiselab.evaluation.asked import figure, records, spoken, wishes
 from denoiselab.evaluation.evaluate import conditions
 from denoiselab.evaluation.figures import GAP, drawn
-from denoiselab.evaluation.metrics import agreement, extractor
+from denoiselab.evaluation.metrics import agreement
 from denoiselab.evaluation.metrics.agreement import Agreement
 from denoiselab.sampler import Generates
 from denoiselab.spec import Refused, Spec
