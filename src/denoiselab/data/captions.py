@@ -60,9 +60,14 @@ _group = (
 GRAMMAR = re.compile(rf"{_group}(?: ({'|'.join(RELATIONS)}) {_group})?")
 
 
+def words(text: str) -> list[str]:
+    """The words of a caption as they are known: in small letters, "an" as "a"."""
+    return ["a" if word == "an" else word for word in text.lower().split()]
+
+
 def groups(text: str) -> tuple[Group, int | None, Group | None]:
     """The first group, the relation and the other group of a caption; refused where it is none."""
-    said = " ".join(text.lower().split())
+    said = " ".join(words(text))
     for word in said.split():
         if word not in ID:
             close = nearest(word, WORDS)
@@ -71,20 +76,20 @@ def groups(text: str) -> tuple[Group, int | None, Group | None]:
     found = GRAMMAR.fullmatch(said)
     if not found:
         raise Refused("this is no caption", repr(text), can_be_said())
-    words = found.groups()
-    first, other = group(words[:9]), group(words[10:])
+    parts = found.groups()
+    first, other = group(parts[:9]), group(parts[10:])
     if other and first[1:] == other[1:]:
         raise Refused("the two groups of a picture differ in color or shape", repr(text), can_be_said())
-    return first, None if words[9] is None else RELATIONS.index(words[9]), other
+    return first, None if parts[9] is None else RELATIONS.index(parts[9]), other
 
 
 def can_be_said() -> str:
     return f"captions are {'; '.join(TEMPLATES)}"
 
 
-def group(words: tuple[str | None, ...]) -> Group | None:
+def group(parts: tuple[str | None, ...]) -> Group | None:
     """Of what the grammar found: number, color and noun of one shape, of several, or of a digit."""
-    said = [word for word in words if word is not None]
+    said = [word for word in parts if word is not None]
     if not said:
         return None
     number, noun = NUMBERS.index(said[0]), said[-1]
@@ -111,7 +116,7 @@ def true(first: Group, relation: int | None, other: Group | None) -> list[int]:
 def parsed(text: str) -> list[int]:
     """The ids of a caption's words. Raises `Refused` where a word or the whole is none, with what can be said."""
     groups(text)
-    return [ID[word] for word in text.lower().split()]
+    return [ID[word] for word in words(text)]
 
 
 def spoken(ids: Tensor, valid: Tensor) -> list[str]:

@@ -91,7 +91,7 @@ def captioned(named: Iterable[tuple[str, Image.Image]]) -> Image.Image:
     named = list(named)
     wide = max(max(image.width for _, image in named), 10 * LINE)
     lines = [wrapped(words, wide) for words, _ in named]
-    high = max(image.height for _, image in named) + (LINE + 3) * max(map(len, lines)) + GAP
+    high = max(image.height for _, image in named) + (LINE + 3) * max(map(len, lines)) + 3 * GAP
     cells = []
     for (_, image), text in zip(named, lines, strict=True):
         cell = Image.new("RGB", (wide, high), PAPER)
