@@ -65,8 +65,8 @@ class Spoiler:
         self.made, self.at, self.way, self.calls, self.ask = made, at, way, 0, made.ask
         self.state = self.share = self.t = None
 
-    def __call__(self, share, *arguments):
-        asked = self.ask(share, *arguments)
+    def __call__(self, share, *arguments, **more):
+        asked = self.ask(share, *arguments, **more)
         if torch.is_grad_enabled():  # no validation
             if self.calls == self.at:
                 self.state, self.share, self.t = state(self.made.trainer), share, asked.t
