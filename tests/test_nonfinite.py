@@ -208,8 +208,8 @@ torch.set_num_threads(1)
 from denoiselab.commands.main import run
 from denoiselab.module import DenoisingModule
 ask = DenoisingModule.ask
-def spoiled(self, share, *arguments):
-    asked = ask(self, share, *arguments)
+def spoiled(self, share, *arguments, **more):
+    asked = ask(self, share, *arguments, **more)
     if os.environ["RANK"] == "1" and torch.is_grad_enabled() and self.global_step == 3:
         return asked._replace(cost=asked.cost * float("nan"))
     return asked
