@@ -19,7 +19,7 @@ from denoiselab.names import OVERLAYS
 from denoiselab.spec import Refused, Spec
 
 SPECS = {
-    "image": Spec("image", (1, 6, 5), ends=(-1.0, 1.0)),
+    "image": Spec("image", (1, 6, 5), levels=((0.1, 0.3),), ends=(-1.0, 1.0)),
     "points": Spec("points", (2,)),
     "tokens": Spec("tokens", (6,), vocabulary=5),
 }

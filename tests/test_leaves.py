@@ -105,7 +105,7 @@ MODULES = (*OURS, __name__)
 @pytest.mark.parametrize("where, node", NODES, ids=[where for where, _ in NODES])
 def test_every_argument_is_read(where, node):
     target = node["_target_"]
-    names = [key for key in node if key not in HYDRAS]
+    names = [key for key in node if key not in (*HYDRAS, "defaults")]
     assert set(names) <= set(check.arguments(target)[0]), where
     if target.startswith(OURS) and inspect.isclass(kind := get_object(target)):
         assert not [name for name in names if not is_read(kind, name)]

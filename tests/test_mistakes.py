@@ -298,6 +298,11 @@ def callbacks(config, group, folder):
         build.instantiated(node, f"callbacks.{name}")
 
 
+def extractor(config, group, folder):
+    if config[group].get("path", "") is not None:  # inception has no weights of its own
+        build.make(config, group)
+
+
 def saver(config, group, folder):
     Saver(folder, config["monitor"]["name"], config["monitor"]["mode"], **config["checkpoint"])
 
@@ -306,7 +311,7 @@ MAKERS = {
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
     "edits": lambda config, group, folder: build.collected(config, group),
-    "callbacks": callbacks, "checkpoint": saver, "monitor": saver,
+    "callbacks": callbacks, "extractor": extractor, "checkpoint": saver, "monitor": saver,
 }  # fmt: skip
 
 
@@ -371,6 +376,7 @@ BEYOND = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 10**30, -(10**
 BAD = {
     "architecture.attention": [[-1], [0], [3], [8]], "architecture.attention_head_dim": [-1, 0, 3],
     "architecture.block_out_channels": [[], [-8], [0], [32, 0]], "architecture.blocks": [-1, 0],
+    "architecture.channels": [-1, 0], "architecture.noise": [-0.1, 10], "data.side": [-1, 0],
     "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
     "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.layers_per_block": [-1, 0],
     "architecture.multipliers": [[], [-1], [0], [1, 0]], "architecture.norm_num_groups": [-1, 0, 3],

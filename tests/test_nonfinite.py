@@ -65,8 +65,8 @@ class Spoiler:
         self.made, self.at, self.way, self.calls, self.ask = made, at, way, 0, made.ask
         self.state = self.share = self.t = None
 
-    def __call__(self, share, *arguments):
-        asked = self.ask(share, *arguments)
+    def __call__(self, share, *arguments, **more):
+        asked = self.ask(share, *arguments, **more)
         if torch.is_grad_enabled():  # no validation
             if self.calls == self.at:
                 self.state, self.share, self.t = state(self.made.trainer), share, asked.t
@@ -208,8 +208,8 @@ torch.set_num_threads(1)
 from denoiselab.commands.main import run
 from denoiselab.module import DenoisingModule
 ask = DenoisingModule.ask
-def spoiled(self, share, *arguments):
-    asked = ask(self, share, *arguments)
+def spoiled(self, share, *arguments, **more):
+    asked = ask(self, share, *arguments, **more)
     if os.environ["RANK"] == "1" and torch.is_grad_enabled() and self.global_step == 3:
         return asked._replace(cost=asked.cost * float("nan"))
     return asked

@@ -1,6 +1,7 @@
 """KEY=VALUE words of the commands that open a run, and what they choose. Imports no torch."""
 
 import json
+from contextlib import suppress
 
 from denoiselab.spec import Refused, near
 
@@ -15,8 +16,10 @@ def parse(arguments: list[str], defaults: dict) -> dict:
     for word in arguments:
         key, equals, value = word.partition("=")
         group, dot, leaf = key.partition(".")
-        if equals and dot and leaf and f"{group}." in values:
-            values[f"{group}."][leaf] = number(value)
+        if dot and leaf and f"{group}." in values:
+            if not equals:
+                raise Refused("an argument is KEY=VALUE", word, f"for example {word}=2")
+            values[f"{group}."][leaf] = number(value, key)
         elif not equals or key not in defaults:
             raise Refused(f"there is no argument {key!r}", word, near(key, defaults))
         elif defaults[key] is int or isinstance(defaults[key], int):
@@ -31,12 +34,14 @@ def parse(arguments: list[str], defaults: dict) -> dict:
     return values
 
 
-def number(text: str) -> object:
-    """A number, a list, true, false or null as JSON says it; else the word."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def number(text: str, key: str) -> object:
+    """A number, a list, true, false or null as JSON says it; else the word. Raises `Refused` for half a list."""
+    for read in (json.loads, float):
+        with suppress(ValueError):
+            return read(text)
+    if text.startswith(("[", "{")):
+        raise Refused(f"{key} cannot be read", text, "give a number, a word or a list: [0.1,0.9]")
+    return text
 
 
 def sampling(asked: dict) -> tuple[str | None, dict]:
@@ -47,6 +52,6 @@ def sampling(asked: dict) -> tuple[str | None, dict]:
 def guiding(asked: dict) -> tuple[str | None, dict]:
     """The guidance's choice and its arguments; a number is the weight of classifier_free."""
     name = asked["guidance"]
-    if name is not None and isinstance(weight := number(name), int | float):
+    if name is not None and isinstance(weight := number(name, "guidance"), int | float):
         return "classifier_free", {"weight": float(weight), **asked["guidance."]}
     return name, asked["guidance."]

@@ -29,7 +29,7 @@ class Latent(Codec):
 
     def accepts(self, spec):
         spec = spec.of(("image",), self)
-        return spec if self.network is None else spec.having(Encoded, shape=self.shape)
+        return spec if self.network is None else spec.having(Encoded, shape=self.shape, ends=None)
 
     def opened(self, network: Coder, digest: str, raw: Loaded) -> Loaded:
         """The data that `raw` becomes in the latents of a network whose weights have this digest."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Additive, Batch, Generative, Markov
+from denoiselab.corruption import Additive, Batch, Corruption, Generative, Markov
 from denoiselab.data.base import Encoded, Once, floating
+from denoiselab.denoiser import Clipped, Denoiser
 from denoiselab.evaluation.likelihood import bits, flow_log_prob, vlb_terms
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.shown import Curve
@@ -60,8 +61,8 @@ class BitsPerDim(Metric):
     prior costs. `looks` below `steps` looks at as many of the steps, drawn sample by sample: an unbiased estimate for
     less (null: all). Fewer `steps` is another, looser bound.
 
-    Also shows the terms at each time: samples/vlb_terms.png and .csv, in bits a dimension and a step. A belief without
-    a width has no such bound.
+    Also shows the terms at each time: samples/vlb_terms.png and .csv, in bits a dimension and a step. A belief that
+    is certain of its mean has the variance that DDPM's small one has in its last move, as published.
     """
 
     def __init__(self, steps: int = 1000, looks: int | None = 100, n: int = 256):
@@ -81,9 +82,8 @@ class BitsPerDim(Metric):
             )
         found: list[tuple[Tensor, Tensor]] = []
         for batch, random in shares(evidence, self.n, 9):
-            denoiser, corruption = evidence.module.denoiser, evidence.module.corruption
-            if not found:
-                wide(denoiser, batch)
+            corruption = evidence.module.corruption
+            denoiser = wide(evidence.module.denoiser, corruption, batch, self.steps)
             terms = vlb_terms(denoiser, corruption, batch, self.steps, random, BIN, ENDS, self.looks)
             dims = batch.x[0].numel()
             found.append((bits(terms.terms, dims).cpu(), bits(terms.prior, dims).cpu()))
@@ -99,13 +99,12 @@ class BitsPerDim(Metric):
 
 
 @torch.no_grad()
-def wide(denoiser, batch: Batch) -> None:
-    """Refuses a belief that is certain of its mean: its last step gives data that was rounded no probability."""
+def wide(denoiser: Denoiser, corruption: Corruption, batch: Batch, steps: int) -> Denoiser:
+    """A denoiser that gives rounded data a probability: certain of its mean, it is given a width in its last move."""
     one = torch.ones(1, device=batch.x.device)
     context = {name: value[:1] for name, value in batch.context.items()}
-    if isinstance(denoiser(batch.x[:1], one, **context), Dirac):
-        fix = "use posterior=large or learned; nll_ode speaks of any"
-        raise Refused("nll_vlb needs a belief that has a width", "posterior=dirac", fix)
+    certain = isinstance(denoiser(batch.x[:1], one, **context), Dirac)
+    return Clipped(denoiser, corruption.schedule, steps) if certain else denoiser
 
 
 class FlowBitsPerDim(Metric):
