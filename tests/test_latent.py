@@ -316,6 +316,12 @@ def test_before_training_it_can_be_looked_at(autoencoder, tmp_path, capfd):
     assert "each of shape (2, 4, 4)" in capfd.readouterr().out
 
 
+def test_pictures_are_not_restored_in_latents(alone, tmp_path, capfd):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert run(["restore", f"run={alone[0]}", f"input={tmp_path / 'a.png'}", "noise=25"]) == 2
+    assert "in the space of pixels" in capfd.readouterr().err
+
+
 # -- mistakes
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Markov
-from denoiselab.data.base import floating
+from denoiselab.data.base import Encoded, floating
 from denoiselab.data.folder import gathered, listed
 from denoiselab.evaluation.evaluate import conditions
 from denoiselab.randomness import Keyed
@@ -28,7 +28,7 @@ BYTE = 127.5  # a noise scale on the 0 .. 255 scale is this many times that on [
 def pictures(run: Run, path: Path, resize: bool) -> tuple[list[str], Tensor]:
     """Names and pictures, float (N, C, H, W) in [-1, 1], of a file or all below a folder, of the size that the run
     knows. Raises `Refused`, naming every file that cannot be read."""
-    if run.spec.kind != "image" or run.spec.shape != tuple(run.data.codec.decode(run.data.test.x[:1]).shape[1:]):
+    if run.spec.kind != "image" or Encoded in run.spec.facts:
         fix = "give a run that was trained on pictures as they are"
         raise Refused("only pictures are restored, in the space of pixels", f"{run.spec.kind} {run.spec.shape}", fix)
     if not path.exists():
