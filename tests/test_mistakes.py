@@ -419,7 +419,7 @@ BAD = {
     "schedule.steps": [-1, 0], "schedule.tau": [-1, 0, 0.01], "seed": [], "times.bins": [-1, 0, 1e7],
     "times.history": [-1, 0, 1e7], "times.mean": [-17, 17], "times.uniform": [-1, 0, 2],
     "posterior.steps": [-1, 0, 1],
-    "sampler.step.order": [-1, 0, 4],
+    "sampler.clip": [-1, 0, 1e7], "sampler.step.order": [-1, 0, 4],
     "sampler.step.s_churn": [-1, 1e7],
     "sampler.step.s_max": [-1, 1e7],
     "sampler.step.s_min": [-1, 1e7],
@@ -429,7 +429,13 @@ BAD = {
     "trainer.max_steps": [-1, 0], "trainer.num_nodes": [-1, 0, 2], "trainer.val_check_interval": [-1, 0],
     "weight.bias": [-21, 21], "weight.gamma": [-1, 0, 1e7], "weight.k": [-1, 0, 1e7], "weight.std": [-1, 0, 1e7],
 }  # fmt: skip
-NONE_NOW = {"checkpoint.every", "callbacks.averaging.ramp", "data.n", "data.size"}  # numbers that may be null
+NONE_NOW = {
+    "sampler.clip",
+    "checkpoint.every",
+    "callbacks.averaging.ramp",
+    "data.n",
+    "data.size",
+}  # numbers that may be null
 LAUNCHER = "hydra.launcher."  # judged when a sweep begins
 
 

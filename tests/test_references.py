@@ -74,17 +74,20 @@ def test_moves_are_diffusers_ddim(eta):
         assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
-def test_whole_ddim_sample_is_diffusers():
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_whole_ddim_sample_is_diffusers(clip):
     n, schedule = 20, LinearBeta()
-    reference = diffusers("DDIMScheduler", **DDIM_OPTIONS)
+    # With what is clipped, diffusers goes on with the epsilon that it makes of it if asked to.
+    reference = diffusers("DDIMScheduler", **DDIM_OPTIONS | {"clip_sample": clip is not None})
     reference.set_timesteps(n)
     start = randn(4, 3, 5, 5)
     network = lambda y, noise: torch.tanh(y * (1 + noise[:, None, None, None]))  # noqa: E731
     denoiser = Epsilon().build(Says(network), GaussianNoise(schedule), Point())
-    ours = Loop(DDIM(), even, n)(denoiser, GaussianNoise(schedule), start, ONE, keys(4))
+    ours = Loop(DDIM(), even, n, clip)(denoiser, GaussianNoise(schedule), start, ONE, keys(4))
     x = start
     for at in reference.timesteps:
-        x = reference.step(network(x, full(4, (at.item() + 1) / 1000)), at, x).prev_sample
+        said = network(x, full(4, (at.item() + 1) / 1000))
+        x = reference.step(said, at, x, use_clipped_model_output=clip is not None).prev_sample
     assert_close(ours, x, rtol=0, atol=1e-9)
 
 

@@ -18,10 +18,11 @@ from denoiselab.denoiser.parameterization import (
     V,
     Velocity,
 )  # fmt: skip
-from denoiselab.denoiser.wrappers import Clipped, Substituted
+from denoiselab.denoiser.wrappers import Bounded, Clipped, Substituted
 
 __all__ = [
-    "X0", "At", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head", "Karras", "Large",
+    "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head", "Karras",
+    "Large",
     "Learned", "LearnedLog", "Logits", "Mu", "OfCoefficients", "Parameterization", "Point", "Residual", "Spread",
     "Subs", "Substituted", "TokenLogits", "Tokens", "V", "Velocity",
 ]  # fmt: skip

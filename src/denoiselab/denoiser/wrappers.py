@@ -1,5 +1,7 @@
 """Wrappers: a denoiser around another."""
 
+import dataclasses
+
 import torch
 
 from denoiselab.denoiser.base import Denoiser, is_last
@@ -20,6 +22,19 @@ class Substituted(Denoiser):
         hidden = x_t == self.mask
         known = belief.at(torch.where(hidden, 0, x_t)).mean.log()
         return Categorical(torch.where(hidden[..., None], belief.logits, known))
+
+
+class Bounded(Denoiser):
+    """A belief about numbers whose mean is held within -most to most, as the samples of DDPM were made (Ho et al.,
+    2020, arXiv:2006.11239): where little is left of x, a small error of epsilon is a large one of x."""
+
+    def __init__(self, inner: Denoiser, most: float):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x_t, t, *, seen=None, previous=None, **context):
+        belief = self.inner(x_t, t, seen=seen, previous=previous, **context)
+        return dataclasses.replace(belief, mean=belief.mean.clamp(-self.most, self.most))
 
 
 class Clipped(Denoiser):

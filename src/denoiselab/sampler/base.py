@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Corruption, Generative
-from denoiselab.denoiser import Denoiser
+from denoiselab.denoiser import Bounded, Denoiser
 from denoiselab.posterior import Posterior
-from denoiselab.spec import Refused, Spec
+from denoiselab.schedule import LOUDEST
+from denoiselab.spec import CONTINUOUS, Refused, Spec
 
 
 class Past(NamedTuple):
@@ -75,17 +76,23 @@ class Sampler(abc.ABC):
 
 class Loop(Sampler):
     """A step along a grid of `steps` moves, from the prior (t = 1) to 0; from a later start along the same grid, drawn
-    together."""
+    together. `clip` holds the means of beliefs within -clip to clip (None: as they are)."""
 
-    def __init__(self, step: Step, grid: Callable[..., Tensor], steps: int):
+    def __init__(self, step: Step, grid: Callable[..., Tensor], steps: int, clip: float | None = None):
         if steps < 1:
             raise Refused("sampler.steps counts moves", steps, "give at least 1")
-        self.step, self.grid, self.steps = step, grid, steps
+        if clip is not None and not 0 < clip <= LOUDEST:
+            raise Refused(
+                "sampler.clip is the largest value of what is believed", clip, "give 1.0 for pictures, or null"
+            )
+        self.step, self.grid, self.steps, self.clip = step, grid, steps, clip
         self.planned = None  # the last moves: batches of one run have one plan
 
     def moves(self, denoiser: Denoiser, corruption: Corruption, x_t: Tensor, random, t: Tensor | float = 1.0,
               **context) -> Iterator[tuple]:  # fmt: skip
         """(s, x_s, belief) after each move from t, (), lazily: for loops that look on the way."""
+        if self.clip is not None:
+            denoiser = Bounded(denoiser, self.clip)
         past = None
         for i, (s, move) in enumerate(self.plan(corruption, float(t), x_t.device)):
             x_t, past = move(denoiser, x_t, random.child(i), past, context)
@@ -114,7 +121,7 @@ class Loop(Sampler):
         return self.step.calls * self.steps - (self.step.calls - 1)
 
     def accepts(self, spec):
-        spec = self.step.accepts(spec)
+        spec = self.step.accepts(spec if self.clip is None else spec.of(CONTINUOUS, self))
         return spec.needs(Generative, self, "use sampler=one_shot, or a schedule that ends in its prior").having(
             Generates
         )
