@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from runs import TINY, scores, train
 
+from denoiselab import build
 from denoiselab.commands.main import run
 from denoiselab.data.base import floating
 from denoiselab.evaluation.metrics import psnr
@@ -107,6 +108,11 @@ MISTAKES = {
     "steps": (["input={mine}", "noise=25", "steps=0"], ["steps", "0"]),
     "sampler": (["input={mine}", "noise=25", "sampler=ddmi"], ["ddmi", "did you mean ddim"]),
     "one_shot": (["input={mine}", "noise=25", "sampler=one_shot"], ["leave it out"]),
+    "rounds_of_noise": (["input={mine}", "noise=25", "rounds=3"], ["rounds=3 without mask="]),
+    "no_mask": (["input={mine}", "mask="], ["which mask?"]),
+    "twice": (["input={mine}", "noise=25", "noise=30"], ["noise is given twice"]),
+    "short_and_long": (["input={mine}", "noise=25", "steps=2", "sampler.steps=3"], ["steps is given twice"]),
+    "label": (["input={mine}", "noise=25", "label=3"], ["cannot be asked for a label"]),
     "argument": (["input={mine}", "nois=25"], ["nois", "did you mean noise"]),
 }
 
@@ -137,6 +143,17 @@ def test_damaged_pictures_are_named_and_nothing_is_written_over(generative, pict
     assert (out / "a.png").read_bytes() == before
 
 
+def test_two_pictures_of_one_name_are_refused(generative, pictures, tmp_path, capsys):
+    Image.new("L", (8, 8)).save(pictures / "a.bmp")
+    out = tmp_path / "out"
+    assert run(["restore", f"run={generative}", f"input={pictures}", "noise=25", f"output={out}"]) == 2
+    assert "a.bmp, a.png" in capsys.readouterr().err
+    assert run(["restore", f"run={generative}", f"input={pictures / 'a.png'}", "noise=25",
+                f"output={pictures / 'a.bmp' / 'below'}"]) == 2  # fmt: skip
+    assert "is a file" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_pictures_of_another_size_are_refused_or_resized(generative, tmp_path, capsys):
     Image.new("L", (20, 30)).save(tmp_path / "large.png")
     words = [
@@ -150,6 +167,18 @@ def test_pictures_of_another_size_are_refused_or_resized(generative, tmp_path, c
     assert "resize=true" in capsys.readouterr().err
     assert run([*words, "resize=true"]) == 0
     assert pixels(tmp_path / "out" / "large.png").shape[:2] == (8, 8)
+
+
+def test_a_run_that_was_told_restores_by_what_is_said(tmp_path):
+    """Nothing said is nothing told, whatever the test split has; a batch is no part of what is made."""
+    [folder] = train(tmp_path, "conditioning=label", "edits=[withhold]")
+    opened = Run(folder)
+    x = floating(opened.data.test.x[:1]).expand(3, -1, -1, -1)
+    sampler = opened.sampler("ddim", steps=3)
+    free = restoring.restored(opened, x, sampler, noise=60.0)
+    assert torch.allclose(free[0], free[2], atol=1e-5)
+    said = restoring.restored(opened, x, sampler, noise=60.0, label=[3, 4])
+    assert torch.allclose(said[0], said[2], atol=1e-5)
 
 
 # -- evaluate
@@ -179,8 +208,18 @@ def test_its_own_sampler_is_scored_already(generative, capsys):
 
 def test_another_split_has_scores_of_its_own(generative):
     assert run(["evaluate", f"run={generative}", "split=val", "samples=4"]) == 0
-    [place] = (generative / "scores").glob("*-val-best")
+    place = next((generative / "scores").glob("*-val-best"))
     assert {name.partition("/")[0] for name in scores(place)} == {"val"}
+
+
+def test_what_is_scored_on_validation_is_what_was_measured(generative):
+    words = ["split=val", "samples=5", "evaluation.held_out=10"]
+    assert run(["evaluate", f"run={generative}", *words]) == 0
+    opened = Run(generative)
+    config = opened.chosen("evaluation", None, {"held_out": 10, "samples": 5})
+    expected = build.make({"evaluation": config}, "evaluation").loss(opened.module, opened.data.val.take(slice(10)))
+    found = [scores(place)["val/loss"] for place in (generative / "scores").glob("*-val-best")]
+    assert any(abs(value - expected) < 1e-6 for value in found), (found, expected)
 
 
 @pytest.mark.parametrize("words, said", [

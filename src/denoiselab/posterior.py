@@ -145,8 +145,8 @@ class Level(Posterior):
     def log_prob(self, x):
         return self.alone.log_prob(x)
 
-    def log_mass(self, x, bin):
-        return self.alone.log_mass(x, bin)
+    def log_mass(self, x, bin, ends=None):
+        return self.alone.log_mass(x, bin, ends)
 
     def at(self, x):
         return Dirac(x)
@@ -155,7 +155,7 @@ class Level(Posterior):
         return self.alone.kl(other)
 
     def lerp(self, other, w):
-        return Level(torch.lerp(self.mean, other.mean, w), self.factor, self.noise)
+        return Level(between(self.mean, other.mean, w), self.factor, self.noise)
 
     def spread(self):
         return Level(self.mean.detach(), self.factor, self.noise)

@@ -1,10 +1,12 @@
 """KEY=VALUE words of the commands that open a run, and what they choose. Imports no torch."""
 
 import json
+import re
 from contextlib import suppress
 
 from denoiselab.spec import Refused, near
 
+SHORT = {"steps": ("sampler.steps",), "grid": ("sampler.grid",), "samples": ("evaluation.samples",)}
 NESTED = ("sampler", "guidance", "evaluation")  # groups whose arguments can be given: guidance.weight=2
 
 
@@ -13,8 +15,12 @@ def parse(arguments: list[str], defaults: dict) -> dict:
     `int`, which stands for none. GROUP.KEY=VALUE goes to the dictionary GROUP. of its group."""
     values = {key: None if value is int else value for key, value in defaults.items()}
     values |= {f"{group}.": {} for group in NESTED if group in defaults}
+    typed = [word.partition("=")[0] for word in arguments]
     for word in arguments:
         key, equals, value = word.partition("=")
+        same = [other for other in typed if other == key or other in SHORT.get(key, ())]
+        if len(same) > 1 or (key not in same and same):
+            raise Refused(f"{key} is given twice", " ".join(arguments), "leave one of them out")
         group, dot, leaf = key.partition(".")
         if dot and leaf and f"{group}." in values:
             if not equals:
@@ -52,6 +58,20 @@ def sampling(asked: dict) -> tuple[str | None, dict]:
 def guiding(asked: dict) -> tuple[str | None, dict]:
     """The guidance's choice and its arguments; a number is the weight of classifier_free."""
     name = asked["guidance"]
-    if name is not None and isinstance(weight := number(name, "guidance"), int | float):
+    weight = name if name is None else number(name, "guidance")
+    if isinstance(weight, int | float) and not isinstance(weight, bool):
         return "classifier_free", {"weight": float(weight), **asked["guidance."]}
     return name, asked["guidance."]
+
+
+def wished(asked: dict) -> dict:
+    """What is asked of the samples: label and caption, where they are given."""
+    wish = {}
+    if asked["label"] is not None:
+        labels = asked["label"].strip("[]").split(",")
+        if not all(re.fullmatch(r"\s*\d+\s*", label) for label in labels):
+            raise Refused("label is the number of a class, or several", f"label={asked['label']}", "label=3 or 0,1,2")
+        wish["label"] = [int(label) for label in labels]
+    if asked["caption"] is not None:
+        wish["caption"] = [text.strip() for text in asked["caption"].split(",")]
+    return wish

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from denoiselab.commands.arguments import parse, sampling
+from denoiselab.commands.arguments import parse, sampling, wished
 from denoiselab.spec import Refused
 
 HELP = """denoiselab restore run=FOLDER input=PICTURE [noise=25 | mask=PICTURE] [output=FOLDER] [sampler=NAME] [steps=N]
-                  [grid=NAME] [rounds=1] [seed=0] [resize=false] [weights=best] [plugins=PACKAGE]
+                  [grid=NAME] [rounds=1] [label=3 | caption=WORDS] [seed=0] [resize=false] [weights=best]
+                  [plugins=PACKAGE]
 
 Restores pictures: a file, or all below a folder. A classical denoiser takes them as they are. A run that generates
 removes Gaussian noise of a known strength (noise=, the standard deviation on the 0 .. 255 scale), or makes anew what a
@@ -15,7 +16,8 @@ stays as it is. resize=true cuts the centered square and resizes it to what the 
 
 A PNG each and a comparison go to output, by default a folder below FOLDER/samples/; nothing is written over."""
 DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int,
-            "grid": None, "rounds": 1, "seed": 0, "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
+            "grid": None, "rounds": 1, "seed": 0, "label": None, "caption": None,
+            "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
 
 
 def command(arguments: list[str]) -> None:
@@ -27,9 +29,11 @@ def command(arguments: list[str]) -> None:
         raise Refused("which picture?", "no input=", "input=PICTURE, or a folder of pictures")
     if asked["resize"] not in ("true", "false"):
         raise Refused("resize is true or false", asked["resize"], "resize=true")
+    if asked["mask"] == "":
+        raise Refused("which mask?", "mask=", "mask=PICTURE, white where something is missing")
     if asked["rounds"] < 1:
         raise Refused("rounds counts how often a move is made", asked["rounds"], "give at least 1")
-    noise = strength(asked["noise"])
+    noise, wish = strength(asked["noise"]), wished(asked)
 
     from denoiselab.commands.progress import bar
     from denoiselab.evaluation import figures
@@ -45,10 +49,16 @@ def command(arguments: list[str]) -> None:
     how = f"noise{noise:g}" if noise is not None else "mask" if missing is not None else "denoised"
     folder = Path(asked["output"] or run.folder / "samples" / f"restored-{source.stem}-{how}-seed{asked['seed']}")
     files = [folder / Path(name).with_suffix(".png") for name in names]
+    if len({*files, folder / "comparison.png"}) <= len(files):
+        got = ", ".join(sorted(name for name, file in zip(names, files, strict=True) if repeated(file, files, folder)))
+        raise Refused("two pictures would have one name, or that of the comparison", got, "rename one of them")
     if taken := [file for file in (*files, folder / "comparison.png") if file.exists()]:
         raise Refused("nothing is written over", f"{taken[0]} is there", "give another folder: output=FOLDER")
-    with bar(sampler.steps) as pulse:
-        y = restoring.restored(run, x, sampler, noise, missing, asked["rounds"], asked["seed"], pulse)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise Refused(f"{folder} cannot be made", f"{there} is a file", "give another folder: output=FOLDER")
+    with bar(sampler.steps * -(-len(x) // restoring.BATCH)) as pulse:
+        y = restoring.restored(run, x, sampler, noise, missing, asked["rounds"], asked["seed"], pulse, **wish)
     decode = run.data.codec.decode
     for file, picture in zip(files, decode(y), strict=True):
         figures.save(figures.plain(picture), file)
@@ -56,6 +66,10 @@ def command(arguments: list[str]) -> None:
     shown = {"input": seen[:12], "restored": y[:12]}
     figures.save(figures.rows({name: decode(z) for name, z in shown.items()}, columns=12), folder / "comparison.png")
     print(f"{len(files)} pictures restored: {folder}")
+
+
+def repeated(file: Path, files: list[Path], folder: Path) -> bool:
+    return files.count(file) > 1 or file == folder / "comparison.png"
 
 
 def strength(text: str | None) -> float | None:

@@ -1,10 +1,11 @@
 """`denoiselab sample run=FOLDER [n=64] [sampler=...] [steps=...] [label=...] [guidance=...]`: new samples of a run."""
 
+import hashlib
 import re
 import time
 from pathlib import Path
 
-from denoiselab.commands.arguments import guiding, parse, sampling
+from denoiselab.commands.arguments import guiding, parse, sampling, wished
 from denoiselab.commands.progress import bar
 from denoiselab.spec import Refused
 
@@ -22,6 +23,8 @@ guidance=classifier_free guidance.weight=3; guidance=classifier works on runs th
 DEFAULTS = {"run": None, "n": 64, "sampler": None, "steps": int, "grid": None, "seed": 0, "batch_size": 256,
             "weights": "best", "label": None, "caption": None, "guidance": None, "output": None,
             "plugins": ""}  # fmt: skip
+
+LONGEST = 100  # letters of what was typed in a folder's name
 
 
 def command(arguments: list[str]) -> None:
@@ -69,20 +72,9 @@ def command(arguments: list[str]) -> None:
     print(f"{asked['n']} samples in {seconds:.1f} s, {calls} network calls each: {shown}")
 
 
-def wished(asked: dict) -> dict:
-    """What is asked of the samples: label and caption, where they are given."""
-    wish = {}
-    if asked["label"] is not None:
-        labels = asked["label"].strip("[]").split(",")
-        if not all(re.fullmatch(r"\s*\d+\s*", label) for label in labels):
-            raise Refused("label is the number of a class, or several", f"label={asked['label']}", "label=3 or 0,1,2")
-        wish["label"] = [int(label) for label in labels]
-    if asked["caption"] is not None:
-        wish["caption"] = [text.strip() for text in asked["caption"].split(",")]
-    return wish
-
-
 def readable(arguments: list[str]) -> str:
     """What was typed of wishes, guidance and the sampler's arguments, as the end of a folder's name."""
-    said = [word for word in arguments if re.match(r"label=|caption=|guidance[.=]|sampler\.", word)]
-    return "".join(f"-{re.sub(r'[^A-Za-z0-9._]+', '_', word)[:60].strip('_')}" for word in said)
+    said = [word for word in arguments if re.match(r"label=|caption=|grid=|guidance[.=]|sampler\.", word)]
+    words = "".join(f"-{re.sub(r'[^A-Za-z0-9._]+', '_', word).strip('_')}" for word in said)
+    # A name has an end; what is cut off is told apart all the same.
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"

@@ -9,6 +9,7 @@ The classifier is trained on the spot, always the same, on the training split an
 the cache by the fingerprints of both.
 """
 
+import copy
 import dataclasses
 import hashlib
 
@@ -101,6 +102,7 @@ class NoisyClassifier(nn.Module):
 
 def noisy_classifier(data: Loaded, schedule: Schedule) -> NoisyClassifier:
     """Trained, in evaluation mode, on the CPU."""
+    schedule = copy.deepcopy(schedule).cpu()
     data = uncut(data)
     channels, classes = len(data.train.x[0]), data.spec.classes
     network = drawn(lambda: NoisyClassifier(channels, classes), 0)

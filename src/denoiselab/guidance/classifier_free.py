@@ -46,7 +46,8 @@ class ClassifierFree(Guidance):
     def accepts(self, spec):
         if not spec.asks:
             raise Refused("guidance needs a network that is told what to make", "an unconditional run", TRAIN)
-        spec.needs(Withheld, self, TRAIN)
+        if not self.plain:
+            spec.needs(Withheld, self, TRAIN)
         if self.rescale:
             spec.of(CONTINUOUS, self)
         return spec

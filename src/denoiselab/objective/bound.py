@@ -37,7 +37,9 @@ class Bound(Objective):
         back, true = (kernel(x_t, b, **corrupted.context) for b in (belief, belief.at(x)))
         last = match(s < 0.5 / self.steps, x)
         # As in Ho et al.'s code, less counts as the floor, without a gradient: a width of 0 has no likelihood.
-        mass = back.log_mass(x, self.bin, self.ends).clamp(min=FLOOR)
+        mass = back.log_mass(x, self.bin, self.ends)
+        if x.is_floating_point():
+            mass = mass.clamp(min=FLOOR)
         return self.steps * torch.where(last, -mass, true.kl(back))
 
     def count(self, corrupted):

@@ -97,7 +97,7 @@ def show(folder: Path) -> None:
     console.print(table)
     if summary["entropy"] is not None:
         console.print(f"the loss bounds -log p: no model can be below {summary['entropy']:.4f} nats a token here")
-    console.print(f"run folder: {folder}")
+    console.print(f"{'scores' if folder.parent.name == 'scores' else 'run folder'}: {folder}")
     console.print("next:")
     for line in nexts(folder, summary):
         console.print(f"  {line}")

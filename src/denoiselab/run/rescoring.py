@@ -40,8 +40,10 @@ def scored(run: Run, nodes: dict, split: str, weights: str) -> Path:
         found = run.evaluated(sampler, guidance, evaluation, split, pulse)
         (place / "samples").mkdir(parents=True, exist_ok=True)
         trained, parts = run.summary, run.module.parts
+        # What training said of validation is of the best weights.
+        kept = trained["metrics"].items() if weights == "best" and split != "val" else ()
         metrics = {name: record.score(*value, evaluation.seed) for name, value in found.values.items()}
-        metrics |= {name: value for name, value in trained["metrics"].items() if name.startswith("val/")}
+        metrics |= {name: value for name, value in kept if name.startswith("val/")}
         bound = run.data.entropy if Likelihood in parts.agreed.facts else None
         report.comparison(place, run.data, parts.spec, found.evidence, Nothing(), trained["steps"])
         if found.evidence.samples is not None:

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Markov
+from denoiselab.corruption.edits import Withheld
 from denoiselab.data.base import Encoded, floating
 from denoiselab.data.folder import gathered, listed
-from denoiselab.evaluation.evaluate import conditions
 from denoiselab.randomness import Keyed
 from denoiselab.run.loaded import Run
 from denoiselab.sampler import Generates, Inpaint, Loop, Restart, Sampler
 from denoiselab.sampler.base import nothing
-from denoiselab.spec import Refused
+from denoiselab.spec import Failed, Refused, Spec
 
+BATCH = 64  # pictures at a time: a folder of any size fits
+GOES_FORTH = "give a run whose corruption goes forth, as Gaussian noise does"
 BYTE = 127.5  # a noise scale on the 0 .. 255 scale is this many times that on [-1, 1]
 
 
@@ -58,44 +60,72 @@ def hidden(run: Run, path: Path, n: int, resize: bool) -> Tensor:
 
 def at_noise(run: Run, noise: float) -> Tensor:
     """The time, (), whose noise relative to the signal is `noise` on the 0 .. 255 scale."""
-    schedule = run.corruption.schedule
-    t = schedule.time(-2 * torch.tensor(noise / BYTE, dtype=torch.float64).log())
+    schedule, device = run.corruption.schedule, run.module.device
+    t = schedule.time(-2 * torch.tensor(noise / BYTE, dtype=torch.float64, device=device).log())
     if not schedule.t_min <= t < schedule.t_max:
-        low, high = ((-schedule.log_snr(torch.tensor(end, dtype=torch.float64)) / 2).exp() * BYTE
-                     for end in (schedule.t_min, schedule.t_max))  # fmt: skip
+        ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64, device=device)
+        low, high = ((-schedule.log_snr(ends) / 2).exp() * BYTE).tolist()
         raise Refused("noise= is a standard deviation on the 0 .. 255 scale that the run has seen", noise,
                       f"give {low:.3g} to {min(high, 1e4):.3g}")  # fmt: skip
     return t
 
 
+def told(run: Run, agreed: Spec, n: int, asked: dict) -> dict[str, Tensor]:
+    """What the network is told of n pictures: what is asked, else nothing, which it must have learned to bear."""
+    if asked:
+        return run.wanted(n, agreed, **asked)
+    if agreed.asks and Withheld not in agreed.facts:
+        fix = f"say what the pictures show: {' or '.join(f'{name}=' for name in sorted(agreed.asks))}"
+        raise Refused("this run was always told what to make", "nothing", fix)
+    return {}
+
+
 @torch.no_grad()
 def restored(run: Run, x: Tensor, sampler: Sampler, noise: float | None = None, missing: Tensor | None = None,
-             rounds: int = 1, seed: int = 0, pulse: Callable[[], None] = nothing) -> Tensor:  # fmt: skip
+             rounds: int = 1, seed: int = 0, pulse: Callable[[], None] = nothing, **asked) -> Tensor:  # fmt: skip
     """Pictures x (N, C, H, W) in [-1, 1]: without their `noise`, with what is `missing` made anew, or as a classical
-    denoiser sees them. `rounds` repeats every move of the completion. On the CPU."""
-    agreed, device, n = sampler.accepts(run.spec), run.module.device, len(x)
-    x, random = x.to(device), Keyed.of(seed, 9, torch.arange(n, device=device))
-    context = {name: value.to(device) for name, value in conditions(run.data.test, run.spec, n).items()}
+    denoiser sees them. `rounds` repeats every move of the completion; `asked` is what they show, label=3 or
+    caption="a five", where the run is told. On the CPU. Raises `Failed` where they are not finite."""
+    agreed, device = sampler.accepts(run.spec), run.module.device
+    if rounds > 1 and missing is None:
+        raise Refused("rounds repeat the moves of a completion", f"rounds={rounds} without mask=", "leave it out")
     if Generates not in agreed.facts:
         if noise is not None or missing is not None:
             raise Refused("this run restores what it was trained on, in one step", "noise= or mask=", "leave it out")
-        one = torch.ones(n, device=device)
-        return sampler(run.denoiser, run.corruption, x, one, random, pulse, **context).cpu()
-    if (noise is None) == (missing is None):
+    elif (noise is None) == (missing is None):
         fix = "give one of them: noise=25 (of 255), or mask=PICTURE, white where something is missing"
-        raise Refused("a run that generates must be told what to restore", "neither or both of noise= and mask=", fix)
-    if not isinstance(sampler, Loop):
+        got = "neither noise= nor mask=" if noise is None else "noise= and mask="
+        raise Refused("a run that generates must be told what to restore", got, fix)
+    elif not isinstance(sampler, Loop):
         raise Refused("restoring goes along a grid of times", type(sampler).__name__, "give another sampler=")
-    if noise is not None:
-        agreed.needs(Additive, sampler, "give a run with Gaussian noise")
-        t = at_noise(run, noise)
-        start = run.corruption.schedule.alpha(t).to(x) * x
-        at = t.to(device).expand(n)
-        return sampler(run.denoiser, run.corruption, start, at, random, pulse, **context).cpu()
-    agreed.needs(Markov, sampler, "give a run whose corruption goes forth, as Gaussian noise does")
-    step = Inpaint(sampler.step, x, ~missing.to(device))
-    loop = Loop(Restart(step, rounds) if rounds > 1 else step, sampler.grid, sampler.steps)
-    loop.accepts(run.spec)
-    start = run.corruption.prior(x).sample(random.child("prior"))
-    one = torch.ones(n, device=device)
-    return loop(run.denoiser, run.corruption, start, one, random, pulse, **context).cpu()
+    else:
+        needed = (Additive, "give a run with Gaussian noise") if noise is not None else (Markov, GOES_FORTH)
+        agreed.needs(needed[0], sampler, needed[1])
+    t = None if noise is None else at_noise(run, noise)
+    context, done = told(run, agreed, len(x), asked), []
+    for first in range(0, len(x), BATCH):
+        rows = slice(first, first + BATCH)
+        part = x[rows].to(device)
+        random = Keyed.of(seed, 9, torch.arange(first, first + len(part), device=device))
+        start, step = part, torch.ones(len(part), device=device)
+        loop = sampler
+        if t is not None:
+            start, step = run.corruption.schedule.alpha(t).to(part) * part, t.expand(len(part))
+        elif missing is not None:
+            loop = completing(sampler, part, missing[rows].to(device), rounds)
+            loop.accepts(run.spec)
+            start = run.corruption.prior(part).sample(random.child("prior"))
+        own = {name: value[rows].to(device) for name, value in context.items()}
+        found = loop(run.denoiser, run.corruption, start, step, random, pulse, **own)
+        if not found.isfinite().all():
+            bad = (~found.isfinite().flatten(1).all(1)).nonzero().flatten() + first + 1
+            raise Failed(f"pictures {', '.join(map(str, bad[:8].tolist()))} are not finite\n  fix: another sampler, or "
+                         "more steps")  # fmt: skip
+        done.append(found.cpu())
+    return torch.cat(done)
+
+
+def completing(sampler: Loop, x: Tensor, missing: Tensor, rounds: int) -> Loop:
+    """The same moves, after each of which what is known of x is put in."""
+    step = Inpaint(sampler.step, x, ~missing)
+    return Loop(Restart(step, rounds) if rounds > 1 else step, sampler.grid, sampler.steps, sampler.clip)

@@ -103,7 +103,10 @@ class Loop(Sampler):
         known = (corruption, t, device)
         if self.planned is None or self.planned[0] != known:
             # Plans need float64; the grid goes to the device once.
-            times = tuple(self.grid(corruption.schedule, self.steps).to(device) * t)
+            grid = self.grid(corruption.schedule, self.steps).to(device) * t
+            # From a later start: below t_min nobody was trained.
+            kept = grid >= corruption.schedule.t_min
+            times = tuple(grid if t == 1 else torch.cat((grid[kept], grid[-1:])))
             moves = [self.step.plan(corruption, t, s, times[:i], times[i + 2 :])
                      for i, (t, s) in enumerate(pairwise(times))]  # fmt: skip
             self.planned = known, list(zip(times[1:], moves, strict=True))

@@ -41,7 +41,8 @@ def compared(evidence: Evidence, plan: Features) -> Compared:
     if plan not in kept:
         data, made = evidence.data.seen, evidence.data.codec.decode(evidence.samples)
         extractor = plan(data, evidence.device)
-        real, fake = (extractor(x, evidence.pulse).double() for x in (data.codec.decode(data.test.x[:REFERENCE]), made))
+        real = data.codec.decode(data.split(evidence.split).x[:REFERENCE])
+        real, fake = (extractor(x, evidence.pulse).double() for x in (real, made))
         kept[plan] = Compared(real, fake, extractor.short, extractor.full)
     return kept[plan]
 
@@ -71,7 +72,7 @@ class OfFeatures(Metric):
             raise Refused(what, got, "more data or evaluation.samples")
         said, n = self.judge(real, fake, evidence.seed)
         sound = evidence.sound
-        return {name.format(short): Value(value if sound else math.nan, n, "test", full)
+        return {name.format(short): Value(value if sound else math.nan, n, evidence.split, full)
                 for name, value in said.items()}  # fmt: skip
 
 
