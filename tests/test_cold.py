@@ -16,7 +16,7 @@ from denoiselab.evaluation.evaluate import generate
 from denoiselab.grid import even
 from denoiselab.objective import Bound
 from denoiselab.posterior import Dirac
-from denoiselab.sampler import Ancestral, Loop, OneShot, Past, Step
+from denoiselab.sampler import Ancestral, Cold, ColdNaive, Loop, OneShot
 from denoiselab.schedule import Constant, Cosine, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
 
@@ -35,24 +35,7 @@ averages = pytest.mark.parametrize("operator", AVERAGES.values(), ids=AVERAGES)
 random_ones = pytest.mark.parametrize("operator", RANDOM.values(), ids=RANDOM)
 
 
-class Naive(Step):
-    """Algorithm 1: the belief, degraded to s."""
-
-    def plan(self, corruption, t, s, before=(), after=()):
-        then = corruption.degrade(s)
-
-        def move(denoiser, x_t, random, past, context):
-            belief = denoiser(x_t, t, **context)
-            return then(belief.mean, **context), Past(belief)
-
-        return move
-
-    def accepts(self, spec):
-        return spec.needs(Degrading, self, "-")
-
-
-# Algorithm 2 is the corruption's own way back.
-WAYS = {"algorithm_1": Naive(), "algorithm_2": Ancestral()}
+WAYS = {"algorithm_1": ColdNaive(), "algorithm_2": Cold()}
 
 
 class Truth(Denoiser):
