@@ -26,9 +26,9 @@ IMAGES = {
     "learned": Spec("image", (3, 7, 6), given=(6, 7, 6)),
 }
 TEXTS = {
-    "text": Spec("tokens", (9,), vocabulary=5, specials=1, given=(9, 5)),
+    "text": Spec("tokens", (9,), vocabulary=5, specials=("[MASK]",), given=(9, 5)),
     "clean": Spec("tokens", (9,), vocabulary=5, given=(9, 5)),
-    "short": Spec("tokens", (1,), vocabulary=3, specials=2, given=(1, 3)),
+    "short": Spec("tokens", (1,), vocabulary=3, specials=("[MASK]", "[END]"), given=(1, 3)),
 }
 POINTS = {"points": Spec("points", (2,)), "learned_points": Spec("points", (3,), given=(6,))}
 # A new architecture is an entry here: a small plan, told the time or not, and the specs it takes.
@@ -109,7 +109,7 @@ def batch(spec, n=5, seed=0):
     """x of all tokens, specials too, and the noise that the network is told of."""
     source = torch.Generator().manual_seed(seed)
     if spec.kind == "tokens":
-        x = torch.randint(spec.vocabulary + spec.specials, (n, *spec.shape), generator=source)
+        x = torch.randint(spec.vocabulary + len(spec.specials), (n, *spec.shape), generator=source)
     else:
         x = torch.randn(n, *spec.shape, generator=source)
     return x, torch.rand(n, generator=source)
@@ -165,7 +165,8 @@ def test_the_whole_of_x_is_looked_at(plan, name):
     before = network(x, noise)
     for place in range(x[0].numel()):
         other = x.clone().view(-1)
-        other[place] = (other[place] + 1) % (spec.vocabulary + spec.specials) if spec.vocabulary else other[place] + 1
+        more = other[place] + 1
+        other[place] = more % (spec.vocabulary + len(spec.specials)) if spec.vocabulary else more
         assert not torch.equal(network(other.view_as(x), noise), before), place
 
 

@@ -12,7 +12,8 @@ from denoiselab.architecture.unet import UNet
 from denoiselab.spec import Refused, Spec
 
 KNOWN = dict(classes=3, words=6, caption=4, context=frozenset({"label", "caption", "caption_valid"}))
-IMAGE, TEXT = Spec("image", (1, 4, 4), **KNOWN), Spec("tokens", (5,), vocabulary=4, specials=1, given=(5, 4), **KNOWN)
+IMAGE = Spec("image", (1, 4, 4), **KNOWN)
+TEXT = Spec("tokens", (5,), vocabulary=4, specials=("[MASK]",), given=(5, 4), **KNOWN)
 # A new architecture and a new conditioning are an entry each.
 PLANS = {
     "mlp": (lambda **more: MLP(8, 1, 4, **more), IMAGE),

@@ -56,7 +56,7 @@ class TestEvery:
     def test_vocabulary_is_agreed(self, fitted, which):
         spec = fitted[which].accepts(Spec("tokens", (8,)))
         assert spec.vocabulary == fitted[which].size
-        assert spec.specials == 0
+        assert spec.specials == ()
 
     def test_pictures_are_refused(self, fitted, which):
         for codec in (PLANS[which], fitted[which]):

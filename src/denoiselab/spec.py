@@ -38,7 +38,9 @@ class Spec(NamedTuple):
     kind: str  # points, image, tokens, wave
     shape: tuple[int, ...]  # of x and x_t
     vocabulary: int = 0  # tokens that occur in clean text; special tokens have the ids from here on
-    specials: int = 0  # how many special tokens the corruption reserves
+    specials: tuple[str, ...] = ()  # how each special token that the corruption reserves is shown: "[MASK]" ...
+    written: int = 0  # how many of them, from the first on, occur in what is asked
+    alphabet: tuple[str, ...] = ()  # the text of each clean token; () where it is not known
     classes: int = 0
     words: int = 0  # ids that occur in captions; 0 where there are none
     caption: int = 0  # words of the longest caption, padding included

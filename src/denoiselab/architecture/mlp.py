@@ -35,7 +35,7 @@ class MLP(Architecture):
 
     def build(self, spec):
         into = (
-            nn.Sequential(nn.Embedding(spec.vocabulary + spec.specials, self.embedding), nn.Flatten())
+            nn.Sequential(nn.Embedding(spec.vocabulary + len(spec.specials), self.embedding), nn.Flatten())
             if spec.vocabulary
             else nn.Flatten()
         )

@@ -38,7 +38,7 @@ class TransformerNetwork(nn.Module):
     def __init__(self, spec: Spec, plan: Transformer):
         super().__init__()
         self.vocabulary = spec.vocabulary
-        self.tokens = nn.Embedding(spec.vocabulary + spec.specials, plan.width)
+        self.tokens = nn.Embedding(spec.vocabulary + len(spec.specials), plan.width)
         nn.init.normal_(self.tokens.weight, std=0.02)
         self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
         self.blocks = nn.ModuleList(

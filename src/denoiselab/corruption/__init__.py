@@ -13,6 +13,7 @@ from denoiselab.corruption.base import (
     Markov,
     Reversible,
     Terminal,
+    Written,
     corrupted,
     everywhere,
 )  # fmt: skip
@@ -24,6 +25,5 @@ from denoiselab.corruption.tokens import Pointwise, TokenMask, TokenUniform
 __all__ = [
     "Absorbing", "Additive", "Batch", "Corrupted", "Corruption", "Degradation", "Degrading", "Discrete",
     "GaussianNoise", "Generative", "Local", "Markov", "Operator", "Pointwise", "Reversible", "SaltAndPepper",
-    "Terminal", "TokenMask",
-    "TokenUniform", "corrupted", "everywhere",
+    "Terminal", "TokenMask", "TokenUniform", "Written", "corrupted", "everywhere",
 ]  # fmt: skip

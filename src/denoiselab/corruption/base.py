@@ -132,6 +132,19 @@ class Generative(Corruption):
     """A fact: at t = 1 the corruption is its prior, so that sampling may start there."""
 
 
+class Written(Corruption):
+    """A fact: what is asked is a text of its own, written token by token behind what is seen. The context has `prefix`,
+    (B, T) ids, the target moved right by one behind `end`; `scored` (B, T) says where the target is."""
+
+    end: int  # the id that begins and ends what is written
+    longest: int  # T, the most tokens that are asked, `end` among them
+
+    @abc.abstractmethod
+    def rebuilt(self, x_t: Tensor, written: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The whole text (B, L) that an answer (B, T) to x_t means, and where it has text, (B, L) bool. What follows
+        the first `end` of an answer is not looked at."""
+
+
 class Local(Corruption):
     """A fact: some places are touched and the others are as they were; all are asked."""
 

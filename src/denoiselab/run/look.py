@@ -53,7 +53,7 @@ def corruption_picture(module: DenoisingModule, data: Loaded, path: Path) -> Non
 
 def corruption_text(module: DenoisingModule, data: Loaded, console: Console) -> None:
     """The same of one text, the damage colored."""
-    specials = module.parts.spec.specials
+    specials = len(module.parts.spec.specials)
     for t, c in severities(module, data, 1):
         clean, shown = (words(data, x[:1], specials)[0] for x in (c.target, c.x_t))
         console.print(Text(severity_label(module, t), style="bold"))

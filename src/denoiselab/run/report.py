@@ -36,7 +36,7 @@ def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logge
     n = len(evidence.clean)
     if spec.kind == "tokens":
         some = evenly(n, LISTED)
-        texts = [words(data, x[some], spec.specials) for x in (evidence.clean, evidence.x_t, evidence.restored)]
+        texts = [words(data, x[some], len(spec.specials)) for x in (evidence.clean, evidence.x_t, evidence.restored)]
         touched = evidence.touched[some].tolist()
         figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
         logger.table("restored", *figures.text_rows(*texts, touched), step)

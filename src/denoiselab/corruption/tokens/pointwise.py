@@ -103,7 +103,7 @@ class TokenMask(Pointwise):
     def accepts(self, spec):
         spec = spoken(severity(spec.of(("tokens",), self), self), self, self.vocabulary)
         facts = [Absorbing, *reversible_facts(self.schedule)] if self.swapped + self.kept == 0 else []
-        return spec.having(Pointwise, *facts, specials=max(spec.specials, 1))
+        return spec.having(Pointwise, *facts, specials=spec.specials or ("[MASK]",))
 
 
 class TokenUniform(Pointwise):
