@@ -117,6 +117,7 @@ def node(config, where: str) -> None:
         if key not in taken and not anything:
             what, (path, value) = f"{config['_target_']} has no argument {key!r}", next(leaves(value, path))
             fix = suggestion(path, (f"{where}.{name}" for name in taken))
+            fix += f"; where an experiment gives it: '~{path}' leaves it out"
             raise Refused(what, redacted(f"{path}={value}"), fix)
         if value != "???" and not fits(value, taken.get(key, typing.Any)):
             raise wrong(path, value, taken[key])

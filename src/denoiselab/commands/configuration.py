@@ -122,10 +122,10 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
         return Refused(f"{found[1]} has a value already", typed, f"write {found[1]}=VALUE, without +")
     if found := re.search(r"Interpolation key '([\w.]+)' not found", text):
         key = found[1]
+        having = " or ".join(known().get(key, ())) or f"choose a {key.split('.')[0]} that"
         return Refused(
-            f"{getattr(e, 'full_key', 'a key')} reads {key}, which the chosen parts do not have", key,
-            f"choose the {key.split('.')[0]} that has it: denoiselab list {key.split('.')[0]}",
-        )  # fmt: skip
+            f"{getattr(e, 'full_key', 'a key')} reads {key}, which the chosen parts do not have", key, f"{having} has it"
+        )
     return Refused(text, typed, "see denoiselab train --help")
 
 

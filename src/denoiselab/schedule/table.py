@@ -36,7 +36,8 @@ class Table(Schedule):
         at = (t.double() * self.steps).clamp(0, self.steps)
         left = at.detach().floor().clamp(max=self.steps - 1)
         index = left.long()
-        return torch.lerp(self.log_bar[index], self.log_bar[index + 1], at - left) / 2
+        low, high = self.log_bar[index], self.log_bar[index + 1]
+        return (low + (high - low) * (at - left)) / 2  # torch.lerp's derivative takes milliseconds
 
     def alpha(self, t):
         return self.log_alpha(t).exp().to(t.dtype)
