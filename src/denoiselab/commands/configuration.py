@@ -124,7 +124,9 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
         key = found[1]
         having = " or ".join(known().get(key, ())) or f"choose a {key.split('.')[0]} that"
         return Refused(
-            f"{getattr(e, 'full_key', 'a key')} reads {key}, which the chosen parts do not have", key, f"{having} has it"
+            f"{getattr(e, 'full_key', 'a key')} reads {key}, which the chosen parts do not have",
+            key,
+            f"{having} has it",
         )
     return Refused(text, typed, "see denoiselab train --help")
 

@@ -10,6 +10,7 @@ never needed: a damaged file is made anew, a folder that cannot be written costs
 """
 
 import hashlib
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -149,6 +150,7 @@ def kept(path: Path, network: nn.Module, train: Callable[[], float]) -> float:
     Afterwards `network` has them."""
     accuracy = read(path, network)
     if accuracy is None:
+        print(f"training {path.stem}, once for this data", file=sys.stderr)
         accuracy = train()
         write(path, network, accuracy)
     return accuracy
