@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiselab.data.tokenizer import BPE, MASK, UNKNOWN, Byte, Character
+from denoiselab.data.subword import BPE
+from denoiselab.data.tokenizer import MASK, UNKNOWN, Byte, Character
 from denoiselab.spec import Refused, Spec
 
 TEXT = "To be, or not to be — that is the question:\nWhether 'tis nobler in the mind, naïve 日本 🙂\t  twice " * 3
@@ -131,6 +132,6 @@ def test_bpe_without_a_place_to_keep_it(cache, monkeypatch):
 
 
 def test_bpe_is_the_same_in_another_process(cache):
-    code = f"import sys; from denoiselab.data.tokenizer import BPE; sys.stdout.write(BPE(300).train({TEXT!r}).to_str())"
+    code = f"import sys; from denoiselab.data.subword import BPE; sys.stdout.write(BPE(300).train({TEXT!r}).to_str())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.decode() == BPE(300).fit(TEXT).model.to_str()
