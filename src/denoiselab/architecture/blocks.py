@@ -37,7 +37,8 @@ class Attention(nn.Module):
                 mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None,
                 segment: Tensor | None = None) -> Tensor:  # fmt: skip
         """`valid` (B, N) and `mask` (B, S) bool say what of h and of the text, `sequence` (B, S, its width), may be
-        looked at; nothing looks from one `segment` (B, N) into another; `turn` has the cosines and sines of rotary positions, which the text has none of."""
+        looked at; nothing looks from one `segment` (B, N) into another; `turn` has the cosines and sines of rotary
+        positions, which the text has none of."""
         q, k, v = self.split(self.qkv(h), 3)
         if turn is not None:
             q, k = rotated(q, *turn), rotated(k, *turn)

@@ -35,7 +35,8 @@ def windows(sizes: list[int], length: int, what: str, who: str) -> Layout:
     n, rest = divmod(tokens, length)
     if n == 0:
         raise Refused(f"the {what} split of {who} is shorter than one sequence",
-                      f"{tokens} tokens, data.length={length}", "give a longer text or a smaller data.length")  # fmt: skip
+                      f"{tokens} tokens, data.length={length}",
+                      "give a longer text or a smaller data.length")  # fmt: skip
     notes = [f"{what}: the last {rest} tokens are less than a window and left out"] if rest else []
     source = np.arange(n * length).reshape(n, length)
     return Layout(source, np.zeros_like(source), np.zeros(n, np.int64), notes)

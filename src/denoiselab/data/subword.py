@@ -8,6 +8,7 @@ follows: it reads any text and gives it back. It is trained once a text: the res
 import abc
 import contextlib
 import hashlib
+import json
 import math
 import re
 from collections import Counter
@@ -123,7 +124,7 @@ class Unigram(Subword):
 
     def __init__(self, vocabulary: int = 512):
         self.vocabulary = roomy(vocabulary, "the pieces")
-        self.model = tokenizers.Tokenizer(tokenizers.models.Unigram())
+        self.model = tokenizers.Tokenizer(tokenizers.models.BPE())  # an empty Unigram has one token
 
     def fit(self, text, held_out=""):
         fitted = Unigram(self.vocabulary)
@@ -212,16 +213,15 @@ class TokenizerFile(Subword):
         return [text]  # a rule of its own may look at anything
 
     def unknown(self, text):
-        """What the file's unknown token stands for, and what no token stands for: some models leave it out."""
+        """What the file's unknown token stands for, or where it has none, what is left out."""
+        model = json.loads(self.model.to_str())["model"]
+        strange = self.model.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+        if strange is None:
+            lost = {c for c in set(text) if not c.isspace() and not len(self.encode(c))}
+            return Counter(c for c in text if c in lost)
         found = self.model.encode(text, add_special_tokens=False)
-        strange = getattr(self.model.model, "unk_token", None)
-        seen = np.zeros(len(text) + 1, np.int64)
-        known = [o for o, token in zip(found.offsets, found.tokens, strict=True) if token not in (strange, "<unk>")]
-        if known:
-            first, last = np.array(known).T
-            np.add.at(seen, first, 1)
-            np.add.at(seen, last, -1)
-        return Counter(text[i] for i in np.flatnonzero(seen.cumsum()[:-1] == 0) if not text[i].isspace())
+        places = (range(*o) for i, o in zip(found.ids, found.offsets, strict=True) if i == strange)
+        return Counter(text[i] for place in places for i in place if not text[i].isspace())
 
 
 def opened(path: str | None) -> tokenizers.Tokenizer:
