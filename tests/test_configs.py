@@ -142,6 +142,10 @@ DATA = {
     "dates": [*TEXT, "data.train=64", "data.val=8", "data.test=8"],
     "shakespeare": [*TEXT, "data.path={root}/text-tinyshakespeare/input.txt", "data.n=64"],
     "text_file": [*TEXT, "data.path={text}", "data.length=16"],
+    "text_folder": [*TEXT, "data.root={folder}", "data.length=16", "data.documents=line", "data.marks=[word,sentence]"],
+    "hub_text": [*TEXT, "data.dataset={folder}", "data.length=16", "data.documents=line"],
+    "war_and_peace": [*TEXT, "data.path={root}/text-war-and-peace/2600-0.txt", "data.n=64"],
+    "wikitext2": [*TEXT, "data.root={root}/text-wikitext2", "data.n=64"],
     "shapes": [*SMALL_PICTURES, "data.size=16", "data.train=64", "data.val=8", "data.test=8"],
     "moons": [*POINTS, "data.n=64"],
     "ring": [*POINTS, "data.n=64"],
@@ -151,6 +155,7 @@ WAYS = {
     "sgd": ["optimizer=sgd", "lr_schedule=constant", "callbacks=none"],
     "step": ["lr_schedule=step", "callbacks=early_stopping", "logger=csv"],
     "bpe": [*TEXT, "data.train=64", "data.val=8", "data.test=8", "codec=bpe", "codec.vocabulary=260"],
+    "unigram": [*TEXT, "data.train=64", "data.val=8", "data.test=8", "codec=unigram", "codec.vocabulary=260"],
     "byte": [*TEXT, "data.train=64", "data.val=8", "data.test=8", "codec=byte", "grid=quadratic"],
 }
 
@@ -184,11 +189,14 @@ def test_an_experiment_trains_is_evaluated_and_ends(experiment, tmp_path, reques
 @pytest.mark.parametrize("choice", groups()["data"])
 def test_data_train(choice, tmp_path, request):
     overrides = DATA[choice]
-    values = {"text": tmp_path / "a.txt", "hub": tmp_path / "hub"}
+    values = {"text": tmp_path / "a.txt", "hub": tmp_path / "hub", "folder": tmp_path / "texts"}
     if "{root}" in str(overrides):
         values["root"] = request.getfixturevalue("data_root")
     if "{hub}" in str(overrides):
         hub(values["hub"])
+    values["folder"].mkdir()
+    for i in range(4):
+        (values["folder"] / f"{i}.txt").write_text("A line.\nAnother one, of more words than that.\n" * 9)
     values["text"].write_text("It was a dark and stormy night. " * 200, encoding="utf-8")
     asked = [word.format(**values) if word.startswith("data.") else word for word in overrides]
     trained(tmp_path, *TINY, *asked, f"data={choice}")

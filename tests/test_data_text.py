@@ -3,6 +3,7 @@
 import datetime
 import math
 import re
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ import torch
 from denoiselab.data.base import Identity
 from denoiselab.data.dates import DAYS, FORMATS, MONTHS, Dates
 from denoiselab.data.markov import ALPHABET, Markov, Source, source
+from denoiselab.data.subword import BPE
 from denoiselab.data.text import TextFile
-from denoiselab.data.tokenizer import BPE, Byte, Character
+from denoiselab.data.tokenizer import Byte, Character
 from denoiselab.randomness import Keyed
 from denoiselab.spec import Refused
 
@@ -49,7 +51,9 @@ def test_windows_rebuild_the_text(file, codec):
         assert len(data.codec.encode(TEXT[a:b])) - x.numel() < 16
     assert data.spec.kind == "tokens"
     assert not data.spec.context
-    assert not data.notes
+    rests = [len(data.codec.encode(TEXT[a:b])) % 16 for a, b in pairwise(ends)]
+    assert data.notes == [f"{split}: the last {rest} tokens are less than a window and left out"
+                          for split, rest in zip(("train", "val", "test"), rests, strict=True) if rest]  # fmt: skip
     assert data.entropy is None
     assert data.fingerprint() == text_file(file, codec).fingerprint()
 
@@ -76,7 +80,7 @@ def test_mark_and_line_ends_are_said(file):
 def test_unknown_characters_are_said(file):
     file.write_text(TEXT[:-100] + "é🙂é" + TEXT[-100:])
     data = text_file(file)
-    assert data.notes == ["test: 3 characters of 2 kinds are read as unknown: 'é' '🙂'"]
+    assert data.notes[0] == "test: 3 characters of 2 kinds are read as unknown: 'é' '🙂'"
     assert data.spec.vocabulary == len(set(TEXT)) + 1
     assert "\ufffd" * 3 in "".join(data.codec.decode(data.test.x))
 

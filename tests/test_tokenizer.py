@@ -3,16 +3,20 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiselab.data.tokenizer import BPE, MASK, UNKNOWN, Byte, Character
+from denoiselab.data.subword import BPE, TokenizerFile, Unigram, pieces
+from denoiselab.data.tokenizer import MASK, UNKNOWN, Byte, Character
 from denoiselab.spec import Refused, Spec
 
 TEXT = "To be, or not to be — that is the question:\nWhether 'tis nobler in the mind, naïve 日本 🙂\t  twice " * 3
-PLANS = [Character(), Byte(), BPE(300)]
+PLANS = [Character(), Byte(), BPE(300), Unigram(300)]
+KINDS = ["character", "byte", "bpe", "unigram"]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +32,7 @@ def fitted(tmp_path_factory):
         return [plan.fit(TEXT) for plan in PLANS]
 
 
-@pytest.mark.parametrize("which", range(3), ids=["character", "byte", "bpe"])
+@pytest.mark.parametrize("which", range(4), ids=KINDS)
 class TestEvery:
     def test_round_trip(self, fitted, which):
         codec = fitted[which]
@@ -52,6 +56,34 @@ class TestEvery:
         row = torch.cat((a, torch.tensor([codec.size]), b, torch.tensor([codec.size + 1, codec.size + 2])))
         assert codec.decode(row.expand(2, -1)) == [f"a{MASK}b<1><2>"] * 2
         assert MASK not in TEXT
+
+    def test_special_ids_have_names(self, fitted, which):
+        codec = fitted[which]
+        row = torch.cat((codec.encode("a"), torch.arange(codec.size, codec.size + 3)))
+        assert codec.decode(row[None], ("[MASK]", "[END]")) == ["a[MASK][END]<2>"]
+        assert codec.decode(row[None], ("[MASK]", "[END]", "[0]")) == ["a[MASK][END][0]"]
+
+    def test_alphabet_is_the_text_of_each_id(self, fitted, which):
+        codec = fitted[which]
+        assert len(codec.alphabet) == codec.size
+        assert "".join(codec.alphabet[i] for i in codec.encode("To be, or not")) == "To be, or not"
+        assert codec.accepts(Spec("tokens", (8,))).alphabet == codec.alphabet
+
+    def test_starts_are_where_tokens_begin(self, fitted, which):
+        codec = fitted[which]
+        ids, starts = codec.encode(TEXT), codec.starts(TEXT)
+        assert len(starts) == len(ids)
+        assert starts[0] == 0
+        assert (np.diff(starts) >= 0).all()
+        for i in range(1, len(ids)):
+            if "\ufffd" not in codec.decode(ids[None, :i])[0]:  # the token begins with a character
+                assert codec.decode(ids[None, :i]) == [TEXT[: starts[i]]]
+
+    def test_texts_are_encoded_each_by_itself(self, fitted, which):
+        texts = ["To be", " or", "not to be", "", "be,"]
+        assert [row.tolist() for row in fitted[which].encode_all(texts)] == [
+            fitted[which].encode(text).tolist() for text in texts
+        ]
 
     def test_vocabulary_is_agreed(self, fitted, which):
         spec = fitted[which].accepts(Spec("tokens", (8,)))
@@ -131,6 +163,131 @@ def test_bpe_without_a_place_to_keep_it(cache, monkeypatch):
 
 
 def test_bpe_is_the_same_in_another_process(cache):
-    code = f"import sys; from denoiselab.data.tokenizer import BPE; sys.stdout.write(BPE(300).train({TEXT!r}).to_str())"
+    code = f"import sys; from denoiselab.data.subword import BPE; sys.stdout.write(BPE(300).train({TEXT!r}).to_str())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.decode() == BPE(300).fit(TEXT).model.to_str()
+
+
+@pytest.mark.parametrize("plan", [BPE(400), Unigram(400)], ids=["bpe", "unigram"])
+def test_pieces_are_the_whole(plan):
+    """A long text is encoded in parts, and nobody can tell."""
+    text = TEXT * 300
+    assert len(list(pieces(text))) > 3
+    assert "".join(pieces(text)) == text
+    codec = plan.fit(text)
+    whole = codec.model.encode(text, add_special_tokens=False)
+    assert codec.encode(text).tolist() == whole.ids
+    assert codec.starts(text).tolist() == np.maximum.accumulate([a for a, _ in whole.offsets]).tolist()
+
+
+def test_a_long_line_is_read():
+    line = "a line of ten million characters " * 300_000
+    assert len(Character().fit(line).encode(line)) == len(line)
+    codec = BPE(300).fit(line[:10_000])
+    assert (
+        codec.decode(codec.encode(line)[None, :1000])[0]
+        == line[: len(codec.decode(codec.encode(line)[None, :1000])[0])]
+    )
+    assert len(list(pieces("x" * 50_000))) == 1  # no place to cut, still read
+
+
+def test_unigram_is_bounded_and_likelier_than_bytes():
+    codec = Unigram(400).fit(TEXT * 3)
+    assert 256 < codec.size <= 400
+    assert len(codec.encode(TEXT)) < len(TEXT.encode()) / 2
+    assert codec.decode(codec.encode("unseen ΔΩ text")[None]) == ["unseen ΔΩ text"]
+    assert Unigram(256).fit(TEXT).size == 256
+    with pytest.raises(Refused, match="256"):
+        Unigram(100)
+
+
+def test_unigram_is_the_same_in_another_process(cache):
+    code = f"""import sys; from denoiselab.data.subword import Unigram
+sys.stdout.write(Unigram(300).train({TEXT!r}).to_str())"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout.decode() == Unigram(300).fit(TEXT).model.to_str()
+
+
+# -- from a file -----------------------------------------------------------------------------------
+
+models, rules, readers = tokenizers.models, tokenizers.pre_tokenizers, tokenizers.decoders
+WORDS = {w: i for i, w in enumerate(["[UNK]", "[CLS]", "the", "scien", "##tist", "##s", "a", ",", "e", "z"])}
+
+
+def wordpiece():
+    model = tokenizers.Tokenizer(models.WordPiece(WORDS, unk_token="[UNK]"))
+    model.pre_tokenizer, model.decoder = rules.BertPreTokenizer(), readers.WordPiece()
+    model.enable_truncation(4)
+    model.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", WORDS["[CLS]"])])  # fmt: skip
+    return model
+
+
+def metaspace():
+    vocabulary = [("<unk>", 0.0), ("\u2581the", -1.0), ("\u2581", -3.0), *((c, -4.0) for c in "abcdesthi")]
+    model = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=0))
+    model.pre_tokenizer, model.decoder = rules.Metaspace(), readers.Metaspace()
+    return model
+
+
+def of_file(tmp_path, model):
+    model.save(str(tmp_path / "tokenizer.json"))
+    return TokenizerFile(str(tmp_path / "tokenizer.json")).fit("")
+
+
+def test_a_file_of_word_pieces(tmp_path):
+    codec = of_file(tmp_path, wordpiece())
+    ids = codec.encode("the scientists, the a")
+    assert ids.tolist() == [2, 3, 4, 5, 7, 2, 6]  # nothing added, nothing cut
+    assert codec.decode(ids[None]) == ["the scientists, the a"]
+    assert codec.starts("the scientists, the a").tolist() == [0, 4, 9, 13, 14, 16, 20]
+    assert codec.alphabet[4] == "tist"
+    assert codec.alphabet[2] == " the"
+    assert codec.unknown("the kiwi a") == {"k": 1, "i": 2, "w": 1}
+
+
+def test_a_file_with_spaces_in_pieces(tmp_path):
+    codec = of_file(tmp_path, metaspace())
+    ids = codec.encode("the cat the dice")
+    assert codec.decode(ids[None]) == ["the cat the dice"]
+    assert codec.alphabet[1] == " the"
+    assert codec.unknown("the zoo") == {"z": 1, "o": 2}
+    assert ids.max() < codec.size
+
+
+def test_a_file_that_leaves_characters_out(tmp_path):
+    """Byte-pair encoding without a token for the unknown gives no token at all."""
+    codec = of_file(tmp_path, tokenizers.Tokenizer(models.BPE({"a": 0, "b": 1}, [])))
+    assert codec.encode("azb").tolist() == [0, 1]
+    assert codec.unknown("azzb") == {"z": 2}
+
+
+def test_a_file_with_holes_in_its_ids(tmp_path):
+    codec = of_file(tmp_path, tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 7, "?": 3}, unk_token="?")))
+    assert codec.size == 8 == len(codec.alphabet)
+    assert codec.encode("b").tolist() == [7]
+
+
+def test_ours_saved_is_ours_read(tmp_path):
+    ours = BPE(300).fit(TEXT)
+    codec = of_file(tmp_path, ours.model)
+    assert torch.equal(codec.encode(TEXT), ours.encode(TEXT))
+    assert codec.alphabet == ours.alphabet
+    assert codec.unknown(TEXT).total() == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"model_type": "bert"}', b"[]", b"a\nb\n"])
+def test_a_file_that_is_none(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="is no tokenizer file"):
+        TokenizerFile(str(path)).fit("text")
+
+
+def test_no_file_at_all(tmp_path):
+    for path, what in ((None, "null"), (tmp_path / "absent", "nothing is there"), (tmp_path, "a folder is there")):
+        with pytest.raises(Refused, match=what):
+            TokenizerFile(path and str(path)).fit("text")
+    tokenizers.Tokenizer(models.BPE()).save(str(tmp_path / "empty.json"))
+    with pytest.raises(Refused, match="without a vocabulary"):
+        TokenizerFile(str(tmp_path / "empty.json")).fit("text")

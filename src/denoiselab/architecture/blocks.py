@@ -34,9 +34,11 @@ class Attention(nn.Module):
         return projected.unflatten(-1, (parts, self.heads, -1)).transpose(1, 3).unbind(2)
 
     def forward(self, h: Tensor, valid: Tensor | None = None, sequence: Tensor | None = None,
-                mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:  # fmt: skip
+                mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None,
+                segment: Tensor | None = None) -> Tensor:  # fmt: skip
         """`valid` (B, N) and `mask` (B, S) bool say what of h and of the text, `sequence` (B, S, its width), may be
-        looked at; `turn` has the cosines and sines of rotary positions, which the text has none of."""
+        looked at; nothing looks from one `segment` (B, N) into another; `turn` has the cosines and sines of rotary
+        positions, which the text has none of."""
         q, k, v = self.split(self.qkv(h), 3)
         if turn is not None:
             q, k = rotated(q, *turn), rotated(k, *turn)
@@ -44,8 +46,19 @@ class Attention(nn.Module):
             more_k, more_v = self.split(self.text(sequence), 2)
             k, v = torch.cat((k, more_k), 2), torch.cat((v, more_v), 2)
             valid = joined(valid, mask, h, sequence)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if valid is None else valid[:, None, None])
+        seen = None if valid is None else valid[:, None]
+        if segment is not None:
+            seen = apart(segment, seen, k.shape[2])
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if seen is None else seen[:, None])
         return self.out(y.transpose(1, 2).flatten(2))
+
+
+def apart(segment: Tensor, seen: Tensor | None, keys: int) -> Tensor:
+    """What each place may look at, (B, N, keys): what is `seen` (B, 1, keys) of its own segment (B, N), and itself; of
+    the text behind the N places all that is seen."""
+    n = segment.shape[1]
+    own = F.pad(segment[:, :, None] == segment[:, None], (0, keys - n), value=True)
+    return own if seen is None else own & seen | torch.eye(n, keys, dtype=torch.bool, device=segment.device)
 
 
 def joined(valid: Tensor | None, mask: Tensor | None, h: Tensor, sequence: Tensor) -> Tensor | None:

@@ -14,7 +14,7 @@ class Transformer(Architecture):
     """A pre-norm encoder with rotary positions and tied embeddings (Vaswani et al., 2017, arXiv:1706.03762; Su et al.,
     2021, arXiv:2104.09864). It sees clean and special tokens, and gives logits of the clean ones.
 
-    Padding (`valid` in the context) is not attended to.
+    Padding (`valid` in the context) is not attended to, nor another document of the row (`segment`).
     """
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, time: bool = False, dropout: float = 0.0,
@@ -49,11 +49,11 @@ class TransformerNetwork(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x, noise, *, valid=None, **context):
+    def forward(self, x, noise, *, valid=None, segment=None, **context):
         h, (vector, sequence, mask) = self.tokens(x), self.embed(noise, context)
         if vector is not None:
             h = h + vector[:, None]
         turn = tuple(a[: x.shape[1]].to(h.dtype) for a in (self.cos, self.sin))
         for block in self.blocks:
-            h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn)
+            h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn, segment=segment)
         return F.linear(self.norm(h), self.tokens.weight[: self.vocabulary], self.bias)

@@ -1,13 +1,14 @@
 """Dates in mixed formats: short texts of differing length whose parts depend on each other, such as a day's name on its
 date. A model that has understood can be told from one that has not by eye."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import torch
 
 from denoiselab.data.base import Codec, Data, checked
 from denoiselab.data.splits import SEED, order
-from denoiselab.data.text import rows, spans
+from denoiselab.data.text import known_marks, rows, spans
 from denoiselab.randomness import Keyed
 from denoiselab.spec import Refused
 
@@ -35,16 +36,17 @@ class Dates(Data):
 
     Args:
         train, val, test: how many texts.
+        marks: what is known of tokens, of word and sentence: see `marks.py`.
     """
 
     def __init__(self, codec: Codec, length: int, batch_size: int, n: int | None = None, train: int = 20_000,
-                 val: int = 500, test: int = 500, num_workers: int = 0):  # fmt: skip
+                 val: int = 500, test: int = 500, num_workers: int = 0, marks: Sequence[str] = ()):  # fmt: skip
         checked(batch_size, n, num_workers)
         spans(length, 1)
         if min(train, val, test) < 1:
             raise Refused("data.train, val and test count texts", (train, val, test), "give at least 1 of each")
         self.codec, self.length, self.batch_size, self.n, self.num_workers = codec, length, batch_size, n, num_workers
-        self.sizes = (train, val, test)
+        self.sizes, self.marks = (train, val, test), known_marks(marks)
 
     def load(self):
         days = order(LAST - FIRST + 1) + FIRST
@@ -56,4 +58,4 @@ class Dates(Data):
             chosen = own[random.child("day").integers(len(own), (size, 1))[:, 0]].tolist()
             formats = random.child("format").integers(len(FORMATS), (size, 1))[:, 0].tolist()
             texts.append([FORMATS[f](date.fromordinal(d)) for d, f in zip(chosen, formats, strict=True)])
-        return rows(self.codec, texts, self.length, self.n, ALPHABET)
+        return rows(self.codec, texts, self.length, self.n, ALPHABET, self.marks)

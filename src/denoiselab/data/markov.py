@@ -12,6 +12,7 @@ References:
     Shannon, 1948, A mathematical theory of communication.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from denoiselab.data.base import Codec, Data, checked
 from denoiselab.data.splits import SEED
-from denoiselab.data.text import rows, spans
+from denoiselab.data.text import known_marks, rows, spans
 from denoiselab.oracle import Chain
 from denoiselab.randomness import Keyed
 from denoiselab.spec import Refused
@@ -112,21 +113,22 @@ class Markov(Data):
 
     Args:
         train, val, test: how many windows.
+        marks: what is known of tokens, of word and sentence: see `marks.py`.
     """
 
     def __init__(self, codec: Codec, length: int, batch_size: int, n: int | None = None, train: int = 20_000,
-                 val: int = 500, test: int = 500, num_workers: int = 0):  # fmt: skip
+                 val: int = 500, test: int = 500, num_workers: int = 0, marks: Sequence[str] = ()):  # fmt: skip
         checked(batch_size, n, num_workers)
         spans(length, 2)
         if min(train, val, test) < 1:
             raise Refused("data.train, val and test count windows", (train, val, test), "give at least 1 of each")
         self.codec, self.length, self.batch_size, self.n, self.num_workers = codec, length, batch_size, n, num_workers
-        self.sizes = (train, val, test)
+        self.sizes, self.marks = (train, val, test), known_marks(marks)
 
     def load(self):
         texts = [strings(source().sample(Keyed.of(SEED, 1 + split, torch.arange(size)), size, self.length))
                  for split, size in enumerate(self.sizes)]  # fmt: skip
-        data = rows(self.codec, texts, self.length, self.n, ALPHABET)
+        data = rows(self.codec, texts, self.length, self.n, ALPHABET, self.marks)
         exact = "valid" not in data.spec.context and not data.notes
         if not exact:
             return data

@@ -2,22 +2,20 @@
 
 A tokenizer is a plan until it is fitted on the training text; `fit` gives another one, of `size` clean ids 0 to
 size - 1. What has been encoded decodes to the same text. Special tokens are the corruption's and have the ids from
-`size` on: `decode` shows the first, the mask, as a bar, the later ones as <1>, <2> ...
+`size` on: `decode` shows them by their names where it is told them; otherwise the first, the mask, as a bar, the later
+ones as <1>, <2> ... What is trained by the library `tokenizers` or read from its files is in `subword.py`.
 """
 
 import abc
-import contextlib
-import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
-import tokenizers
 import torch
 from torch import Tensor
 
 from denoiselab.data.base import Codec
-from denoiselab.files import cache, replacing
 from denoiselab.spec import Refused
 
 MASK = "▁"
@@ -35,8 +33,17 @@ class Tokenizer(Codec):
         training text lacks."""
 
     @abc.abstractmethod
-    def encode(self, text: str) -> Tensor:
-        """Ids, (L,) int64."""
+    def encode_all(self, texts: Sequence[str]) -> list[Tensor]:
+        """Ids of each text, (L,) int64, each as if it were alone."""
+
+    @abc.abstractmethod
+    def starts(self, text: str) -> np.ndarray:
+        """The character at which each token of a text begins, (L,) int64, never falling."""
+
+    @property
+    @abc.abstractmethod
+    def alphabet(self) -> tuple[str, ...]:
+        """The text of each clean id as it follows others; a part of a character is U+FFFD."""
 
     @abc.abstractmethod
     def spell(self, ids: list[int]) -> str:
@@ -50,16 +57,28 @@ class Tokenizer(Codec):
         if spec.kind != "tokens":
             raise Refused(f"{type(self).__name__} is a tokenizer, for text", f"{spec.kind} of shape {spec.shape}",
                           "use codec=identity, or data of text")  # fmt: skip
-        return spec._replace(vocabulary=self.size)
+        return spec._replace(vocabulary=self.size, alphabet=self.alphabet)
 
-    def decode(self, x):
-        return ["".join(self.shown(clean, ids) for clean, ids in groupby(row, lambda i: i < self.size))
+    def encode(self, text: str) -> Tensor:
+        """Ids, (L,) int64."""
+        return self.encode_all([text])[0]
+
+    def decode(self, x, specials: Sequence[str] = ()):
+        """The texts of ids (B, L); special tokens by their names, `Spec.specials`, as far as they are given."""
+        return ["".join(self.shown(clean, ids, specials) for clean, ids in groupby(row, lambda i: i < self.size))
                 for row in x.tolist()]  # fmt: skip
 
-    def shown(self, clean: bool, ids) -> str:
+    def shown(self, clean: bool, ids, specials: Sequence[str]) -> str:
         if clean:
             return self.spell(list(ids))
-        return "".join(f"<{i - self.size}>" if i > self.size else MASK for i in ids)
+        return "".join(special(i - self.size, specials) for i in ids)
+
+
+def special(number: int, names: Sequence[str]) -> str:
+    """How a special token is shown."""
+    if number < len(names):
+        return names[number]
+    return f"<{number}>" if number else MASK
 
 
 class Character(Tokenizer):
@@ -83,7 +102,17 @@ class Character(Tokenizer):
     def size(self):
         return len(self.known)
 
-    def encode(self, text):
+    @property
+    def alphabet(self):
+        return tuple(self.known)
+
+    def encode_all(self, texts):
+        return [self.ids(text) for text in texts]
+
+    def starts(self, text):
+        return np.arange(len(text))
+
+    def ids(self, text: str) -> Tensor:
         known, points = points_of(self.known), points_of(text)
         ids = np.searchsorted(known, points).clip(max=self.size - 1)
         strange = known[ids] != points
@@ -116,76 +145,20 @@ class Byte(Tokenizer):
     def fit(self, text, held_out=""):
         return self
 
-    def encode(self, text):
-        return torch.from_numpy(np.frombuffer(text.encode(), np.uint8).astype(np.int64))
+    @property
+    def alphabet(self):
+        return tuple(bytes([i]).decode(errors="replace") for i in range(256))
+
+    def encode_all(self, texts):
+        return [torch.from_numpy(np.frombuffer(text.encode(), np.uint8).astype(np.int64)) for text in texts]
+
+    def starts(self, text):
+        points = points_of(text)
+        sizes = 1 + sum((points >= first).astype(np.int64) for first in (0x80, 0x800, 0x10000))
+        return np.repeat(np.arange(len(text)), sizes)
 
     def spell(self, ids):
         return bytes(ids).decode(errors="replace")
 
     def unknown(self, text):
         return Counter()
-
-
-class BPE(Tokenizer):
-    """Byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909) of bytes, split into words as GPT-2 does: any text.
-
-    `vocabulary` ids at most, the 256 bytes among them; fewer where the text has no more pairs. Trained by the library
-    `tokenizers`, once a text: the result is kept in $DENOISELAB_CACHE, or ~/.cache/denoiselab.
-    """
-
-    def __init__(self, vocabulary: int = 512):
-        if vocabulary < 256:
-            raise Refused("codec.vocabulary counts the 256 bytes and the pairs merged", vocabulary, "give 256 or more")
-        self.vocabulary = vocabulary
-        self.model = tokenizers.Tokenizer(tokenizers.models.BPE())
-
-    def fit(self, text, held_out=""):
-        fitted = BPE(self.vocabulary)
-        fitted.model = cached(f"{self.vocabulary}\n{text}", lambda: self.train(text))
-        return fitted
-
-    def train(self, text: str) -> tokenizers.Tokenizer:
-        level = tokenizers.pre_tokenizers.ByteLevel
-        model = tokenizers.Tokenizer(tokenizers.models.BPE())
-        model.pre_tokenizer = level(add_prefix_space=False)
-        model.decoder = tokenizers.decoders.ByteLevel()
-        trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=self.vocabulary, initial_alphabet=sorted(level.alphabet()), show_progress=False
-        )
-        model.train_from_iterator([text], trainer)
-        return model
-
-    @property
-    def size(self):
-        return self.model.get_vocab_size()
-
-    def encode(self, text):
-        return torch.tensor(self.model.encode(text).ids, dtype=torch.int64)
-
-    def spell(self, ids):
-        return self.model.decode(ids)
-
-    def unknown(self, text):
-        return Counter()
-
-
-def cached(content: str, make) -> tokenizers.Tokenizer:
-    """The tokenizer made of `content`, kept in a file whose name has the hashes of the content and of the file itself:
-    a damaged one is made anew."""
-    folder = cache()
-    key = hashlib.sha256(content.encode()).hexdigest()[:16]
-    for path in folder.glob(f"bpe-{key}-*.json"):
-        raw = path.read_bytes()
-        if path.stem.endswith(f"-{digest(raw)}"):
-            return tokenizers.Tokenizer.from_str(raw.decode())
-        path.unlink(missing_ok=True)
-    model = make()
-    raw = model.to_str().encode()
-    path = folder / f"bpe-{key}-{digest(raw)}.json"
-    with contextlib.suppress(OSError), replacing(path) as temporary:  # an unwritable cache costs seconds, not the run
-        temporary.write_bytes(raw)
-    return model
-
-
-def digest(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()[:16]
