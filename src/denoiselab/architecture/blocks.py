@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 
 def rotary(length: int, size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (length, size) of position times frequency (Su et al., 2021, arXiv:2104.09864)."""
+    """Cosines and sines (length, size) of position times frequency (Su et al., 2021, arXiv:2104.09864); the first half
+    of the sines has their sign, as `rotated` takes them."""
     frequency = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
-    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
+    angle = torch.outer(torch.arange(length).float(), frequency)
+    return angle.cos().repeat(1, 2), torch.cat((-angle.sin(), angle.sin()), 1)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
-    return x * cos + torch.cat((-b, a), -1) * sin
+    return torch.addcmul(x * cos, torch.cat((b, a), -1), sin)
 
 
 class Attention(nn.Module):
@@ -51,8 +52,10 @@ class Attention(nn.Module):
 
     def turned(self, h: Tensor, turn: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
         """Queries, keys and values (B, heads, N, size)."""
-        q, k, v = self.split(self.qkv(h), 3)
-        return (q, k, v) if turn is None else (rotated(q, *turn), rotated(k, *turn), v)
+        if turn is None:
+            return self.split(self.qkv(h), 3)
+        qk, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).split((2, 1), 2)
+        return (*rotated(qk, *(a.unsqueeze(-3) for a in turn)).unbind(2), v.squeeze(2))
 
     def step(self, h: Tensor, kept: "Kept", place: int, valid: Tensor | None, turn: tuple[Tensor, Tensor] | None,
              bias: Tensor | None) -> Tensor:  # fmt: skip
