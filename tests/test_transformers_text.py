@@ -140,6 +140,23 @@ def test_rows_that_are_there_already_serve_special_tokens(tmp_path):
     assert plan.build(plan.accepts(WRITTEN)).model.get_input_embeddings().num_embeddings == V + 5
 
 
+@torch.no_grad()
+def test_special_tokens_begin_as_those_that_the_model_knows(tmp_path):
+    """In a tokenizer that has the mask as token 5, the end as 1 and one sentinel, 3."""
+    from tokenizers import Tokenizer, models
+
+    names = ["a", "</s>", "b", "<extra_id_0>", "c", "<mask>", "d"]
+    spec = WRITTEN._replace(specials=("[MASK]", "[END]", "[0]", "[1]"), written=4)
+    for kind in WRITERS:
+        model, folder = theirs(kind, WRITERS[kind], V, tmp_path / kind)
+        Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, "a")).save(str(folder / "tokenizer.json"))
+        table = TransformersSeq2Seq(str(folder)).build(spec).model.get_input_embeddings().weight
+        before = model.get_input_embeddings().weight
+        assert torch.equal(table[:V], before[:V])
+        assert torch.equal(table[V : V + 3], before[[5, 1, 3]])
+        assert not (table[V + 3] == before).all(1).any()
+
+
 def test_what_cannot_be_read_or_built_is_refused_in_words(tmp_path):
     bert, seq = TransformersEncoder, TransformersSeq2Seq
     _, saved = theirs("bert", BERT | {"max_position_embeddings": 4}, V, tmp_path / "bert")

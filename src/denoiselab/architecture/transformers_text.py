@@ -2,8 +2,8 @@
 from a folder as `save_pretrained` writes it. No code of a folder is run, and no pickle is read.
 
 A model that is built has one token more than the corruption knows, its padding, with id 0: ours follow. A model that is
-read has the ids of its own tokenizer, which must be the codec, and more rows behind them where special tokens need
-some. Neither is told the time.
+read has the ids of its own tokenizer, which must be the codec, and behind them rows for the corruption's special
+tokens, which begin as its own of the same meaning. Neither is told the time.
 """
 
 import abc
@@ -18,6 +18,7 @@ from denoiselab.architecture.base import Architecture, Writer, whole, writing
 from denoiselab.spec import Refused, Spec, near
 
 NEEDED = "FOLDER, as save_pretrained writes it: config.json and *.safetensors"
+THEIRS = {"[MASK]": ("[MASK]", "<mask>"), "[END]": ("</s>", "[SEP]", "<|endoftext|>")}  # our names, and theirs
 FAILS = (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, AttributeError)
 
 
@@ -108,6 +109,7 @@ class OfTransformers(Architecture):
         size = spec.vocabulary + len(spec.specials)
         if model.get_input_embeddings().num_embeddings < size:
             model.resize_token_embeddings(size, mean_resizing=False)
+        begun(model, spec, self.folder)
         return self.network(model, spec, 0)
 
     def made(self, spec: Spec) -> nn.Module:
@@ -152,6 +154,23 @@ def own_ids(folder: Path, known: dict) -> int:
         return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
     except Exception as e:  # the library raises this class alone
         raise Refused(f"{folder}/tokenizer.json is no tokenizer", str(e)[:200], f"give {NEEDED}") from e
+
+
+@torch.no_grad()
+def begun(model: nn.Module, spec: Spec, folder: Path) -> None:
+    """Our special tokens begin as those that the model knows under its own names: mask, end and T5's sentinels."""
+    if not (folder / "tokenizer.json").is_file():
+        return
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tables = {id(t.weight): t.weight for t in (model.get_input_embeddings(), model.get_output_embeddings()) if t}
+    for i, shown in enumerate(spec.specials, spec.vocabulary):
+        for name in THEIRS.get(shown, (f"<extra_id_{shown[1:-1]}>",)):
+            if (known := tokenizer.token_to_id(name)) is not None:
+                for table in tables.values():
+                    table[i] = table[known]
+                break
 
 
 class TransformersEncoder(OfTransformers):
