@@ -27,7 +27,7 @@ from denoiselab.grid import even
 from denoiselab.module import DenoisingModule, Parts
 from denoiselab.objective import CrossEntropy, Unit, Weighted
 from denoiselab.optim import Constant
-from denoiselab.posterior import Categorical
+from denoiselab.posterior import Categorical, Chosen
 from denoiselab.randomness import Keyed
 from denoiselab.run.report import words
 from denoiselab.sampler import Ancestral, Autoregressive, Loop, OneShot
@@ -289,6 +289,31 @@ def test_a_text_is_evaluated_and_shown_whole():
     shown = words(loaded, evidence.x_t, made.parts.spec.specials, evidence.x_t_valid)
     assert all(len(word) == 1 or word == "[MASK]" for row in shown for word in row)
     assert "[MASK]" in {word for row in shown for word in row}
+
+
+@pytest.mark.parametrize("plan", [TokenLogits(), Subs()], ids=["logits", "subs"])
+def test_a_head_at_what_is_scored_alone_learns_the_same(plan):
+    """Losses and gradients are those of a head at all places; where nothing is scored both are 0."""
+    corruption, architecture = TokenMask(Linear(), V), Transformer(16, 2, 2)
+    times, objective = Stratified(), Weighted(CrossEntropy(), Unit())
+    spec = compose(TEXT, corruption, plan, Logits(), architecture, times, objective)
+    network = shaken(architecture.build(spec))
+    denoiser = plan.build(network, corruption, Logits())
+    batch, t = Batch(table(9).x, torch.arange(9), table(9).context), torch.linspace(0, 1, 9)
+    c = corruption(batch, t, keys(9))
+    for scored in (c.scored, torch.zeros_like(c.scored)):
+        found = []
+        for more in ({}, {"asked": scored}):
+            belief = denoiser(c.x_t, t, **c.context, **more)
+            cost = objective(belief, c, t, corruption) * scored
+            network.zero_grad()
+            cost.sum().backward()
+            found.append((cost, *(p.grad.clone() for p in network.parameters())))
+        assert isinstance(belief, Chosen)
+        for whole, some in zip(*found, strict=True):
+            torch.testing.assert_close(some, whole, rtol=1e-4, atol=1e-5)
+        assert torch.equal(belief.mode, denoiser(c.x_t, t, **c.context).mode) or plan.__class__ is Subs
+    assert found[1][0].shape == c.target.shape
 
 
 # -- what is written -----------------------------------------------------------------------------------------------

@@ -50,6 +50,14 @@ def writing(spec: Spec, who: object) -> Spec:
     return entire(spec, who)
 
 
+class Selective(nn.Module, abc.ABC):
+    """A network on tokens that can answer some places alone: of a large vocabulary, most of the work is the answer."""
+
+    @abc.abstractmethod
+    def some(self, x: Tensor, noise: Tensor, index: Tensor, **context: Tensor) -> Tensor:
+        """The rows `index` (n,) of network(x, noise, **context) in the flat shape, (n, V)."""
+
+
 class Writer(nn.Module, abc.ABC):
     """A network that writes a text token by token: network(x, noise, prefix=..., **context) gives the logits of all
     places (B, T, classes), each of which knows of `prefix` (B, T) what stands up to it alone; and the same in steps."""

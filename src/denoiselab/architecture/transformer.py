@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Selective, leaving_out, whole
 from denoiselab.architecture.blocks import Block
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         return self.norm(h)
 
 
-class TransformerNetwork(nn.Module):
+class TransformerNetwork(Selective):
     def __init__(self, spec: Spec, plan: Transformer):
         super().__init__()
         self.vocabulary = Vocabulary(spec, plan.width)
@@ -88,6 +88,13 @@ class TransformerNetwork(nn.Module):
             plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
         )
 
-    def forward(self, x, noise, *, valid=None, **context):
+    def forward(self, x, noise, **context):
+        return self.vocabulary.logits(self.encoded(x, noise, **context))
+
+    def some(self, x, noise, index, **context):
+        return self.vocabulary.logits(self.encoded(x, noise, **context).flatten(0, 1)[index])
+
+    def encoded(self, x: Tensor, noise: Tensor, *, valid: Tensor | None = None, **context: Tensor) -> Tensor:
+        """(B, L, width)."""
         vector, sequence, mask = self.embed(noise, context)
-        return self.vocabulary.logits(self.encoder(self.vocabulary(x, vector), valid, sequence, mask))
+        return self.encoder(self.vocabulary(x, vector), valid, sequence, mask)

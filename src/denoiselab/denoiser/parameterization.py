@@ -5,14 +5,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Writer
+from denoiselab.architecture.base import Selective, Writer
 from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal, Written
 from denoiselab.denoiser.base import At, Decodes, Denoiser
 from denoiselab.denoiser.head import Head
 from denoiselab.denoiser.wrappers import Substituted
-from denoiselab.posterior import Posterior
+from denoiselab.posterior import Chosen, Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
 
@@ -54,14 +55,24 @@ def scaled(c: Tensor | float, x: Tensor) -> Tensor:
 
 
 class Tokens(Denoiser):
-    """A network that gives logits (B, L, V) over the clean vocabulary."""
+    """A network that gives logits (B, L, V) over the clean vocabulary. Where the context has `asked` (B, L) bool, those
+    places are worked out alone, if the network can."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, head: Head):
         super().__init__()
         self.network, self.schedule, self.head = network, schedule, head
 
-    def forward(self, x_t, t, *, seen=None, previous=None, **context):
-        out = self.network(x_t if seen is None else seen, t.float().expand(len(x_t)), **context)
+    def forward(self, x_t, t, *, seen=None, previous=None, asked=None, **context):
+        x, noise = x_t if seen is None else seen, t.float().expand(len(x_t))
+        # A compiler needs sizes that it knows.
+        if asked is None or not isinstance(self.network, Selective) or torch.compiler.is_compiling():
+            return self.said(self.network(x, noise, **context), x_t, t)
+        # Before the network is: a GPU waits here for little.
+        index = asked.flatten().nonzero()[:, 0]
+        logits = self.network.some(x, noise, index, **context).float()
+        return Chosen(logits, index, lambda: self.said(self.network(x, noise, **context), x_t, t))
+
+    def said(self, out: Tensor, x_t: Tensor, t: Tensor) -> Posterior:
         return self.head(out, lambda y: y.float(), At(x_t, t, self.schedule))
 
 

@@ -16,6 +16,8 @@ IMPOSSIBLE = -87.0  # nats, of a class with probability 0: float32 has no smalle
 class Cost(abc.ABC):
     """What a wrong belief costs, a place. Residuals are divided by `scale` first."""
 
+    by_log_prob: bool = False  # does it ask a belief for nothing but log_prob?
+
     @abc.abstractmethod
     def __call__(self, belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor: ...
 
@@ -73,7 +75,7 @@ class CrossEntropy(Cost):
     def __init__(self, smoothing: float = 0.0):
         if not 0 <= smoothing < 1:
             raise Refused("cost.smoothing is the share of all classes", smoothing, "give 0 up to, not with, 1: as 0.1")
-        self.smoothing = smoothing
+        self.smoothing, self.by_log_prob = smoothing, smoothing == 0
 
     def __call__(self, belief, x, scale):
         if not self.smoothing:
