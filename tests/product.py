@@ -30,9 +30,14 @@ TINY_PARTS = {
     "mlp": {"width": 8, "layers": 1, "embedding": 4},
     "unet": {"width": 8, "multipliers": [1, 2], "attention": [2], "heads": 1},
     "transformer": {"width": 8, "layers": 1, "heads": 2},
+    "encoder_decoder": {"width": 8, "layers": 1, "decoder_layers": 1, "heads": 2},
+    "decoder": {"width": 8, "layers": 1, "heads": 2},
+    "transformers_encoder": {"config": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+                                        "intermediate_size": 8}},
+    "transformers_seq2seq": {"config": {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}},
     "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
-    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler != "one_shot"},
+    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler not in ("one_shot", "autoregressive")},
 }  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
@@ -54,7 +59,15 @@ def content(group, choice):
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", **choices, group: choice}
+    needed = {
+        "grid": "even",
+        "schedule": "cosine",
+        "times": "grid",
+        "conditioning": "none",
+        "positions": "rotary",
+        **choices,
+        group: choice,
+    }
     config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})

@@ -15,6 +15,7 @@ from denoiselab.architecture.blocks import Attention, rotary, rotated
 from denoiselab.architecture.conditioning import Conditional
 from denoiselab.architecture.dit import DiT, places
 from denoiselab.architecture.mlp import MLP
+from denoiselab.architecture.positions import T5Relative
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.architecture.unet import Look, Residual, UNet
 from denoiselab.spec import Refused, Spec
@@ -44,6 +45,10 @@ PLANS = {
         {k: IMAGES[k] for k in ("gray", "odd")},
     ),
     "transformer": (lambda time=True: Transformer(16, 2, 2, time), TEXTS),
+    "transformer_t5": (
+        lambda time=True: Transformer(16, 2, 2, time, positions=T5Relative(8, 16)),
+        {k: TEXTS[k] for k in ("text", "clean")},
+    ),
     "dit": (lambda time=True: DiT(16, 2, 2, 1, 2, time), IMAGES),
     "dit_patches": (lambda time=True: DiT(16, 2, 2, 4, time=time), {"gray": IMAGES["gray"]}),
     "diffusers_unet": (

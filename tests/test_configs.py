@@ -124,6 +124,8 @@ SMALL = {
     "mlp": ["architecture.width=16", "architecture.layers=1"],
     "unet": ["architecture.width=8", "architecture.multipliers=[1,2]", "architecture.attention=[2]"],
     "transformer": ["architecture.width=16", "architecture.layers=1"],
+    "encoder_decoder": ["architecture.width=16", "architecture.layers=1", "architecture.decoder_layers=1"],
+    "decoder": ["architecture.width=16", "architecture.layers=1"],
     "dit": ["architecture.width=16", "architecture.layers=1"],
 }
 TEXT = ["experiment=mdlm", *SMALL["transformer"], "sampler.steps=2"]

@@ -110,7 +110,10 @@ class DenoisingModule(pl.LightningModule):
         corrupted = self.corruption(batch, t, noise)
         for name, edit in edits.items():
             corrupted = edit(corrupted, batch, t, noise.child(name), schedule)
-        belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **corrupted.context)
+        context = dict(corrupted.context)
+        if self.parts.objective.scored_alone:
+            context["asked"] = corrupted.scored > 0
+        belief = denoiser(corrupted.x_t, t, seen=corrupted.seen, **context)
         cost = self.parts.objective(belief, corrupted, t, self.corruption)
         cost = cost * (corrupted.scored * match(importance, cost))
         return Asked(t, corrupted, belief, cost, self.parts.objective.count(corrupted), drawn, importance)

@@ -7,6 +7,7 @@ probabilities more. Densities and divergences are in nats an element.
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -238,6 +239,46 @@ class Categorical(Posterior):
 
     def spread(self):
         return self
+
+
+@dataclass
+class Chosen(Posterior):
+    """A belief about tokens of a shape (*), worked out at some places alone: their numbers `index` (n,) in the flat
+    shape, and logits (n, V) there. `log_prob` is 0 at all others; what else is asked works out `whole`."""
+
+    logits: Tensor
+    index: Tensor
+    whole: Callable[[], Categorical]
+
+    @property
+    def mean(self):
+        return self.whole().mean
+
+    @property
+    def mode(self):
+        return self.whole().mode
+
+    def sample(self, random):
+        return self.whole().sample(random)
+
+    def log_prob(self, x):
+        said = -F.cross_entropy(self.logits, x.flatten()[self.index], reduction="none")
+        return said.new_zeros(x.numel()).index_put((self.index,), said).view_as(x)
+
+    def log_mass(self, x, bin, ends=None):
+        return self.log_prob(x)
+
+    def at(self, x):
+        return self.whole().at(x)
+
+    def kl(self, other):
+        return self.whole().kl(other)
+
+    def lerp(self, other, w):
+        return self.whole().lerp(other, w)
+
+    def spread(self):
+        return self.whole()
 
 
 @dataclass

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Recomputed, Writer, leaving_out, whole
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditional, Conditioning
 from denoiselab.spec import Refused, Spec
 
@@ -21,7 +21,9 @@ class Module(Architecture):
     It is called as network(x, noise, ...) with what else its forward names of the context (label, valid, caption,
     caption_valid, told), or with all of it if it takes **context. Of its constructor's arguments, those without a value
     that are named like a field of `Spec` (shape, given, classes, vocabulary ...) are told by the data. One that names
-    `told`, (B,) bool, False where the rest is withheld, can be guided.
+    `told`, (B,) bool, False where the rest is withheld, can be guided. Where a text is written token by token it is
+    given `prefix` (B, T), and place i of its answer must not look beyond place i of that; one that is no `Writer`
+    is asked for all places so far at each.
     """
 
     def __init__(self, module: Callable[..., nn.Module]):
@@ -41,7 +43,9 @@ class Module(Architecture):
     def build(self, spec):
         network = self.made(spec)
         names = heard(network)
-        return network if names is None else Adapted(network, names)
+        if names is not None and not isinstance(network, Writer):
+            network = Adapted(network, names)
+        return Recomputed(network) if "prefix" in spec.context and not isinstance(network, Writer) else network
 
     def made(self, spec: Spec) -> nn.Module:
         known = spec._replace(seen=spec.seen or spec.shape, given=spec.given or spec.shape)._asdict()
@@ -64,6 +68,10 @@ class Module(Architecture):
                     f"{type(e).__name__}: {str(e).strip()}".split("\n")[0][:150],
                     "a network is called as network(x, noise, **context), noise (B,)",
                 ) from e
+        names = heard(network)
+        if "prefix" in spec.context and names is not None and "prefix" not in names:
+            fix = "write forward(x, noise, prefix, ...), or use architecture=encoder_decoder"
+            raise Refused(f"{self.name} is to write a text token by token", "a forward that takes no prefix", fix)
         wanted, got = (2, *(spec.given or spec.shape)), type(answer).__name__
         if not isinstance(answer, Tensor) or answer.shape != wanted or not answer.is_floating_point():
             got = f"{tuple(answer.shape)} of {answer.dtype}" if isinstance(answer, Tensor) else got
@@ -92,7 +100,8 @@ def example(name: str, spec: Spec) -> Tensor | None:
     """What the context has of two samples, on the device that is set."""
     known = {
         "label": ((2,), torch.int64), "valid": ((2, *spec.shape), torch.bool), "told": ((2,), torch.bool),
-        "caption": ((2, spec.caption), torch.int64), "caption_valid": ((2, spec.caption), torch.bool),
+        "prefix": ((2, *spec.target), torch.int64), "caption": ((2, spec.caption), torch.int64),
+        "caption_valid": ((2, spec.caption), torch.bool),
     }  # fmt: skip
     shape, kind = known.get(name, ((2,), torch.float32))
     return torch.ones(shape, dtype=kind) if kind is torch.bool else torch.zeros(shape, dtype=kind)

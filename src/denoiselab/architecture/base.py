@@ -7,6 +7,7 @@ in the context it does not look at. `time=False` makes one that is not told the 
 
 import abc
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,77 @@ class Architecture(abc.ABC):
     def build(self, spec: Spec) -> nn.Module: ...
 
 
-def whole(spec: Spec, who: object) -> Spec:
+def entire(spec: Spec, who: object) -> Spec:
     """Refuses a corruption that shows the network only a part of x."""
     if spec.seen and spec.seen != spec.shape:
         raise Refused(f"{type(who).__name__} sees all of x", f"a part of shape {spec.seen}", "use another architecture")
     return spec
+
+
+def whole(spec: Spec, who: object) -> Spec:
+    """The same, and refuses one that asks for a text of its own."""
+    if "prefix" in spec.context:
+        raise Refused(
+            f"{type(who).__name__} answers all places at once, and here a text is written token by token",
+            f"{spec.target[0]} tokens asked", "use architecture=encoder_decoder or decoder",
+        )  # fmt: skip
+    return entire(spec, who)
+
+
+def writing(spec: Spec, who: object) -> Spec:
+    """Refuses a corruption that asks for no text to be written token by token."""
+    if "prefix" not in spec.of(("tokens",), who).context:
+        raise Refused(
+            f"{type(who).__name__} writes a text of its own, token by token", "a corruption that asks for x, in place",
+            "use architecture=transformer, or a corruption that asks for a text: asked=spans or whole, corruption=bart",
+        )  # fmt: skip
+    return entire(spec, who)
+
+
+class Selective(nn.Module, abc.ABC):
+    """A network on tokens that can answer some places alone: of a large vocabulary, most of the work is the answer."""
+
+    @abc.abstractmethod
+    def some(self, x: Tensor, noise: Tensor, index: Tensor, **context: Tensor) -> Tensor:
+        """The rows `index` (n,) of network(x, noise, **context) in the flat shape, (n, V)."""
+
+
+class Writer(nn.Module, abc.ABC):
+    """A network that writes a text token by token: network(x, noise, prefix=..., **context) gives the logits of all
+    places (B, T, classes), each of which knows of `prefix` (B, T) what stands up to it alone; and the same in steps."""
+
+    @abc.abstractmethod
+    def encode(self, x: Tensor, noise: Tensor, **context: Tensor) -> Any:
+        """What is read of x, once: a memory."""
+
+    @abc.abstractmethod
+    def cache(self, memory: Any, length: int) -> Any:
+        """Room for `length` tokens, filled by `step`, one place after the other."""
+
+    @abc.abstractmethod
+    def step(self, token: Tensor, place: int, memory: Any, cache: Any) -> Tensor:
+        """Logits (B, classes) of the place at which the prefix has `token` (B,)."""
+
+
+class Recomputed(Writer):
+    """A network(x, noise, prefix=..., **context) in steps: each asks anew for all places so far. Slow and right."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, noise, **context):
+        return self.network(x, noise, **context)
+
+    def encode(self, x, noise, **context):
+        return x, noise, context
+
+    def cache(self, memory, length):
+        return memory[0].new_zeros(len(memory[0]), length)
+
+    def step(self, token, place, memory, cache):
+        (x, noise, context), cache[:, place] = memory, token
+        return self.network(x, noise, prefix=cache, **context)[:, place]
 
 
 def leaving_out(dropout: float) -> float:

@@ -1,6 +1,7 @@
 """What several architectures are built of: attention, a Transformer's block, rotary positions."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +9,16 @@ from torch import Tensor, nn
 
 
 def rotary(length: int, size: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (length, size) of position times frequency (Su et al., 2021, arXiv:2104.09864)."""
+    """Cosines and sines (length, size) of position times frequency (Su et al., 2021, arXiv:2104.09864); the first half
+    of the sines has their sign, as `rotated` takes them."""
     frequency = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
-    angle = torch.outer(torch.arange(length).float(), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
+    angle = torch.outer(torch.arange(length).float(), frequency)
+    return angle.cos().repeat(1, 2), torch.cat((-angle.sin(), angle.sin()), 1)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = x.chunk(2, -1)
-    return x * cos + torch.cat((-b, a), -1) * sin
+    return torch.addcmul(x * cos, torch.cat((b, a), -1), sin)
 
 
 class Attention(nn.Module):
@@ -35,30 +37,46 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor, valid: Tensor | None = None, sequence: Tensor | None = None,
                 mask: Tensor | None = None, turn: tuple[Tensor, Tensor] | None = None,
-                segment: Tensor | None = None) -> Tensor:  # fmt: skip
-        """`valid` (B, N) and `mask` (B, S) bool say what of h and of the text, `sequence` (B, S, its width), may be
-        looked at; nothing looks from one `segment` (B, N) into another; `turn` has the cosines and sines of rotary
-        positions, which the text has none of."""
-        q, k, v = self.split(self.qkv(h), 3)
-        if turn is not None:
-            q, k = rotated(q, *turn), rotated(k, *turn)
+                bias: Tensor | None = None) -> Tensor:  # fmt: skip
+        """`valid` (B, N), or (B, N, N) a query, and `mask` (B, S) bool say what of h and of the text, `sequence`
+        (B, S, its width), may be looked at; `turn` has the cosines and sines of rotary positions, and `bias`
+        (*, heads, N, N) what distances add to the scores: the text has neither."""
+        q, k, v = self.turned(h, turn)
         if self.text is not None:
             more_k, more_v = self.split(self.text(sequence), 2)
             k, v = torch.cat((k, more_k), 2), torch.cat((v, more_v), 2)
             valid = joined(valid, mask, h, sequence)
-        seen = None if valid is None else valid[:, None]
-        if segment is not None:
-            seen = apart(segment, seen, k.shape[2])
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if seen is None else seen[:, None])
+            bias = None if bias is None else F.pad(bias, (0, sequence.shape[1]))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=looked_at(valid, bias))
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def turned(self, h: Tensor, turn: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
+        """Queries, keys and values (B, heads, N, size)."""
+        if turn is None:
+            return self.split(self.qkv(h), 3)
+        qk, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).split((2, 1), 2)
+        return (*rotated(qk, *(a.unsqueeze(-3) for a in turn)).unbind(2), v.squeeze(2))
+
+    def step(self, h: Tensor, kept: "Kept", place: int, valid: Tensor | None, turn: tuple[Tensor, Tensor] | None,
+             bias: Tensor | None) -> Tensor:  # fmt: skip
+        """One place more, h (B, 1, width), which looks at itself and at those before: its key and value are put into
+        `kept` at `place`."""
+        q, k, v = self.turned(h, turn)
+        kept.keys[:, :, place : place + 1], kept.values[:, :, place : place + 1] = k, v
+        k, v = kept.keys[:, :, : place + 1], kept.values[:, :, : place + 1]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=looked_at(valid, bias))
         return self.out(y.transpose(1, 2).flatten(2))
 
 
-def apart(segment: Tensor, seen: Tensor | None, keys: int) -> Tensor:
-    """What each place may look at, (B, N, keys): what is `seen` (B, 1, keys) of its own segment (B, N), and itself; of
-    the text behind the N places all that is seen."""
-    n = segment.shape[1]
-    own = F.pad(segment[:, :, None] == segment[:, None], (0, keys - n), value=True)
-    return own if seen is None else own & seen | torch.eye(n, keys, dtype=torch.bool, device=segment.device)
+class Kept(NamedTuple):
+    """What attention keeps of places, (B, heads, N, size) each."""
+
+    keys: Tensor
+    values: Tensor
+
+    def longer(self, length: int) -> "Kept":
+        """With room for `length` places more."""
+        return Kept(*(F.pad(kept, (0, 0, 0, length)) for kept in self))
 
 
 def joined(valid: Tensor | None, mask: Tensor | None, h: Tensor, sequence: Tensor) -> Tensor | None:
@@ -67,7 +85,59 @@ def joined(valid: Tensor | None, mask: Tensor | None, h: Tensor, sequence: Tenso
         return None
     valid = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device) if valid is None else valid
     mask = torch.ones(sequence.shape[:2], dtype=torch.bool, device=h.device) if mask is None else mask
-    return torch.cat((valid, mask), 1)
+    if valid.ndim == 3:
+        mask = mask[:, None].expand(-1, valid.shape[1], -1)
+    return torch.cat((valid, mask), -1)
+
+
+def within(segment: Tensor | None, valid: Tensor | None) -> Tensor | None:
+    """What each place may look at: what is `valid` (B, N), and where rows have segments, (B, N), of its own segment
+    alone, (B, N, N); itself always, for attention must look at something."""
+    if segment is None:
+        return valid
+    own = segment[:, :, None] == segment[:, None]
+    if valid is None:
+        return own
+    return own & valid[:, None] | torch.eye(segment.shape[1], dtype=torch.bool, device=segment.device)
+
+
+def looked_at(valid: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """What is added to scores (B, heads, Q, K), or True where they count: of `valid`, (B, K) or (B, Q, K) bool, and
+    `bias`, (*, heads, Q, K); None: nothing."""
+    if valid is None:
+        return bias
+    valid = valid[:, None, None] if valid.ndim == 2 else valid[:, None]
+    return valid if bias is None else bias.masked_fill(~valid, -torch.inf)
+
+
+def readable(valid: Tensor | None) -> Tensor | None:
+    """`valid` (B, N), and all of a row in which nothing is: attention must look at something."""
+    return None if valid is None else valid | ~valid.any(1, keepdim=True)
+
+
+class Cross(nn.Module):
+    """Every place of h (B, N, width) looks at a memory, which is projected once: `kept` of (B, S, width)."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv, self.out = (nn.Linear(width, n * width) for n in (1, 2, 1))
+
+    def kept(self, memory: Tensor) -> Kept:
+        return Kept(*self.kv(memory).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2))
+
+    def queries(self, h: Tensor) -> Tensor:
+        return self.q(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, h: Tensor, kept: Kept, valid: Tensor | None) -> Tensor:
+        y = F.scaled_dot_product_attention(self.queries(h), *kept, attn_mask=looked_at(valid, None))
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def weights(self, h: Tensor, kept: Kept, valid: Tensor | None) -> Tensor:
+        """How much each place looks at each of the memory, (B, heads, N, S): in each row 1."""
+        q = self.queries(h)
+        scores = q @ kept.keys.transpose(2, 3) / math.sqrt(q.shape[-1])
+        return (scores if valid is None else scores.masked_fill(~valid[:, None, None], -torch.inf)).softmax(-1)
 
 
 class Block(nn.Module):
@@ -82,3 +152,37 @@ class Block(nn.Module):
     def forward(self, h: Tensor, **attended) -> Tensor:
         h = h + self.drop(self.attention(self.norm1(h), **attended))
         return h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
+
+    def step(self, h: Tensor, kept: Kept, place: int, **attended) -> Tensor:
+        """One place more: `Attention.step`."""
+        h = h + self.drop(self.attention.step(self.norm1(h), kept, place, **attended))
+        return h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
+
+
+class CrossBlock(nn.Module):
+    """A pre-norm block of a decoder: h (B, N, width) looks at itself, then at a memory."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2, self.cross = nn.LayerNorm(width), Cross(width, heads)
+        self.norm3, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.drop = nn.Dropout(dropout)
+
+    def own(self, h: Tensor, **attended) -> Tensor:
+        return h + self.drop(self.attention(self.norm1(h), **attended))
+
+    def rest(self, h: Tensor, memory: Kept, valid: Tensor | None) -> Tensor:
+        h = h + self.drop(self.cross(self.norm2(h), memory, valid))
+        return h + self.drop(self.down(F.gelu(self.up(self.norm3(h)))))
+
+    def forward(self, h: Tensor, memory: Kept, read: Tensor | None, **attended) -> Tensor:
+        """`read` (B, S) bool says what of the memory may be looked at."""
+        return self.rest(self.own(h, **attended), memory, read)
+
+    def step(self, h: Tensor, kept: Kept, place: int, memory: Kept, read: Tensor | None, **attended) -> Tensor:
+        return self.rest(h + self.attention.step(self.norm1(h), kept, place, **attended), memory, read)
+
+    def weights(self, h: Tensor, memory: Kept, read: Tensor | None, **attended) -> Tensor:
+        """Of `Cross`."""
+        return self.cross.weights(self.norm2(self.own(h, **attended)), memory, read)

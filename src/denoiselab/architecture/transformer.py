@@ -2,30 +2,36 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole
-from denoiselab.architecture.blocks import Block, rotary
+from denoiselab.architecture.base import Architecture, Selective, leaving_out, whole
+from denoiselab.architecture.blocks import Block, within
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
+from denoiselab.architecture.positions import ROTARY, Positions
 from denoiselab.spec import Refused, Spec
 
 
+def shared(width: int, layers: int, heads: int, who: object) -> None:
+    """Refuses sizes of which no Transformer can be made."""
+    if min(width, heads) < 1 or layers < 0 or width % heads or (width // heads) % 2:
+        raise Refused(
+            f"{type(who).__name__} shares its width among heads of even size",
+            f"width={width} layers={layers} heads={heads}", "for example width=128 layers=4 heads=4",
+        )  # fmt: skip
+
+
 class Transformer(Architecture):
-    """A pre-norm encoder with rotary positions and tied embeddings (Vaswani et al., 2017, arXiv:1706.03762; Su et al.,
-    2021, arXiv:2104.09864). It sees clean and special tokens, and gives logits of the clean ones.
+    """A pre-norm encoder with tied embeddings (Vaswani et al., 2017, arXiv:1706.03762). It sees clean and special
+    tokens, and gives logits of the clean ones.
 
     Padding (`valid` in the context) is not attended to, nor another document of the row (`segment`).
     """
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, time: bool = False, dropout: float = 0.0,
-                 conditioning: Conditioning = UNCONDITIONAL):  # fmt: skip
-        if min(width, heads) < 1 or layers < 0 or width % heads or (width // heads) % 2:
-            raise Refused(
-                "Transformer shares its width among heads of even size", f"width={width} layers={layers} heads={heads}",
-                "for example width=128 layers=4 heads=4",
-            )  # fmt: skip
+                 positions: Positions = ROTARY, conditioning: Conditioning = UNCONDITIONAL):  # fmt: skip
+        shared(width, layers, heads, self)
         self.width, self.layers, self.heads, self.time = width, layers, heads, time
-        self.dropout, self.conditioning = leaving_out(dropout), conditioning
+        self.dropout, self.positions, self.conditioning = leaving_out(dropout), positions, conditioning
 
     def accepts(self, spec):
         return self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
@@ -34,26 +40,62 @@ class Transformer(Architecture):
         return TransformerNetwork(spec, self)
 
 
-class TransformerNetwork(nn.Module):
+class Vocabulary(nn.Module):
+    """Embeddings of all tokens, clean and special, that are also the weights of the answer's: its classes are the
+    clean tokens and the special ones that are written (Press and Wolf, 2016, arXiv:1608.05859)."""
+
+    def __init__(self, spec: Spec, width: int):
+        super().__init__()
+        self.classes = spec.vocabulary + spec.written
+        self.tokens = nn.Embedding(spec.vocabulary + len(spec.specials), width)
+        self.bias = nn.Parameter(torch.zeros(self.classes))
+        nn.init.normal_(self.tokens.weight, std=0.02)
+
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
+        """Tokens (B, N) to (B, N, width); `vector` (B, width) joins each."""
+        h = self.tokens(x)
+        return h if vector is None else h + vector[:, None]
+
+    def logits(self, h: Tensor) -> Tensor:
+        return F.linear(h, self.tokens.weight[: self.classes], self.bias)
+
+
+class Encoder(nn.Module):
+    """Blocks that look both ways, and a last norm: (B, N, width) to the same. `sequence` is the width of a text that
+    is looked at too."""
+
+    def __init__(self, width: int, layers: int, heads: int, dropout: float, positions: Positions, length: int,
+                 sequence: int = 0):  # fmt: skip
+        super().__init__()
+        self.positions = positions.build(heads, width // heads, length, causal=False)
+        self.blocks = nn.ModuleList(Block(width, heads, sequence, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, h: Tensor, valid: Tensor | None, sequence: Tensor | None, mask: Tensor | None) -> Tensor:
+        place = torch.arange(h.shape[1], device=h.device)
+        turn, bias = self.positions(place, place)
+        for block in self.blocks:
+            h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn, bias=bias)
+        return self.norm(h)
+
+
+class TransformerNetwork(Selective):
     def __init__(self, spec: Spec, plan: Transformer):
         super().__init__()
-        self.vocabulary = spec.vocabulary
-        self.tokens = nn.Embedding(spec.vocabulary + len(spec.specials), plan.width)
-        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.vocabulary = Vocabulary(spec, plan.width)
         self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
-        self.blocks = nn.ModuleList(
-            Block(plan.width, plan.heads, self.embed.sequence, plan.dropout) for _ in range(plan.layers)
+        self.encoder = Encoder(
+            plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
         )
-        self.norm, self.bias = nn.LayerNorm(plan.width), nn.Parameter(torch.zeros(spec.vocabulary))
-        cos, sin = rotary(spec.shape[0], plan.width // plan.heads)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x, noise, *, valid=None, segment=None, **context):
-        h, (vector, sequence, mask) = self.tokens(x), self.embed(noise, context)
-        if vector is not None:
-            h = h + vector[:, None]
-        turn = tuple(a[: x.shape[1]].to(h.dtype) for a in (self.cos, self.sin))
-        for block in self.blocks:
-            h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn, segment=segment)
-        return F.linear(self.norm(h), self.tokens.weight[: self.vocabulary], self.bias)
+    def forward(self, x, noise, **context):
+        return self.vocabulary.logits(self.encoded(x, noise, **context))
+
+    def some(self, x, noise, index, **context):
+        return self.vocabulary.logits(self.encoded(x, noise, **context).flatten(0, 1)[index])
+
+    def encoded(self, x: Tensor, noise: Tensor, *, valid: Tensor | None = None, segment: Tensor | None = None,
+                **context: Tensor) -> Tensor:  # fmt: skip
+        """(B, L, width)."""
+        vector, sequence, mask = self.embed(noise, context)
+        return self.encoder(self.vocabulary(x, vector), within(segment, valid), sequence, mask)

@@ -133,8 +133,11 @@ class Generative(Corruption):
 
 
 class Written(Corruption):
-    """A fact: what is asked is a text of its own, written token by token behind what is seen. The context has `prefix`,
-    (B, T) ids, the target moved right by one behind `end`; `scored` (B, T) says where the target is."""
+    """A fact: what is asked is a text of its own, written token by token behind what is seen.
+
+    The context has `prefix`, (B, T) ids, the target moved right by one behind `end`; `scored` (B, T) says where the
+    target is.
+    """
 
     end: int  # the id that begins and ends what is written
     longest: int  # T, the most tokens that are asked, `end` among them

@@ -9,6 +9,7 @@ from denoiselab.denoiser.parameterization import (
     Epsilon,
     Karras,
     Mu,
+    NextToken,
     OfCoefficients,
     Parameterization,
     Residual,
@@ -17,12 +18,12 @@ from denoiselab.denoiser.parameterization import (
     Tokens,
     V,
     Velocity,
+    Writing,
 )  # fmt: skip
 from denoiselab.denoiser.wrappers import Bounded, Clipped, Substituted
 
 __all__ = [
     "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head", "Karras",
-    "Large",
-    "Learned", "LearnedLog", "Logits", "Mu", "OfCoefficients", "Parameterization", "Point", "Residual", "Spread",
-    "Subs", "Substituted", "TokenLogits", "Tokens", "V", "Velocity",
+    "Large", "Learned", "LearnedLog", "Logits", "Mu", "NextToken", "OfCoefficients", "Parameterization", "Point",
+    "Residual", "Spread", "Subs", "Substituted", "TokenLogits", "Tokens", "V", "Velocity", "Writing",
 ]  # fmt: skip

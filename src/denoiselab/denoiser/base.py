@@ -10,7 +10,7 @@ A `Parameterization` and a `Head` are plans: they accept, then build a `Denoiser
 """
 
 import abc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -29,7 +29,23 @@ class Denoiser(nn.Module, abc.ABC):
 
 
 class Decodes(Denoiser):
-    """A fact: an encoder-decoder, which answers token by token."""
+    """A fact: answers token by token.
+
+    `forward` gives the belief about every place of the target (B, T), each knowing of the context's `prefix` what
+    stands up to it; the same in steps is `encode` once, then `decode` place by place.
+    """
+
+    @abc.abstractmethod
+    def encode(self, x_t: Tensor, t: Tensor, **context: Tensor) -> Any:
+        """What is read of x_t, once: a memory. The context's `prefix` is not looked at."""
+
+    @abc.abstractmethod
+    def cache(self, memory: Any, length: int) -> Any:
+        """Room for `length` tokens, which `decode` fills, one place after the other."""
+
+    @abc.abstractmethod
+    def decode(self, token: Tensor, place: int, memory: Any, cache: Any) -> Posterior:
+        """The belief (B, V) about the target's `place`, where the prefix has `token` (B,)."""
 
 
 class Spread:

@@ -99,11 +99,11 @@ def doubled(spec: Spec) -> Spec:
 
 
 class Logits(Head):
-    """One of the clean tokens at each place."""
+    """One of the clean tokens, or of the special ones that are written, at each place."""
 
     def accepts(self, spec):
         spec = spec.of(("tokens",), self)
-        return spec.having(given=(*(spec.target or spec.shape), spec.vocabulary))
+        return spec.having(given=(*(spec.target or spec.shape), spec.vocabulary + spec.written))
 
     def __call__(self, out, mean, at):
         return Categorical(mean(out))

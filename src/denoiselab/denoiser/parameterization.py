@@ -5,12 +5,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal
-from denoiselab.denoiser.base import At, Denoiser
+from denoiselab.architecture.base import Selective, Writer
+from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal, Written
+from denoiselab.denoiser.base import At, Decodes, Denoiser
 from denoiselab.denoiser.head import Head
 from denoiselab.denoiser.wrappers import Substituted
+from denoiselab.posterior import Chosen, Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
 
@@ -52,14 +55,50 @@ def scaled(c: Tensor | float, x: Tensor) -> Tensor:
 
 
 class Tokens(Denoiser):
-    """A network that gives logits (B, L, V) over the clean vocabulary."""
+    """A network that gives logits (B, L, V) over the clean vocabulary. Where the context has `asked` (B, L) bool, those
+    places are worked out alone, if the network can."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, head: Head):
         super().__init__()
         self.network, self.schedule, self.head = network, schedule, head
 
+    def forward(self, x_t, t, *, seen=None, previous=None, asked=None, **context):
+        x, noise = x_t if seen is None else seen, t.float().expand(len(x_t))
+        # A compiler needs sizes that it knows.
+        if asked is None or not isinstance(self.network, Selective) or torch.compiler.is_compiling():
+            return self.said(self.network(x, noise, **context), x_t, t)
+        # Before the network is: a GPU waits here for little.
+        index = asked.flatten().nonzero()[:, 0]
+        logits = self.network.some(x, noise, index, **context).float()
+        return Chosen(logits, index, lambda: self.said(self.network(x, noise, **context), x_t, t))
+
+    def said(self, out: Tensor, x_t: Tensor, t: Tensor) -> Posterior:
+        return self.head(out, lambda y: y.float(), At(x_t, t, self.schedule))
+
+
+class Writing(Decodes):
+    """A `Writer` that gives logits of what is written, (B, T, V)."""
+
+    def __init__(self, network: Writer, schedule: Schedule, head: Head):
+        super().__init__()
+        self.network, self.schedule, self.head = network, schedule, head
+
     def forward(self, x_t, t, *, seen=None, previous=None, **context):
-        out = self.network(x_t if seen is None else seen, t.float().expand(len(x_t)), **context)
+        x = x_t if seen is None else seen
+        return self.said(self.network(x, t.float().expand(len(x)), **context), x_t, t)
+
+    def encode(self, x_t, t, **context):
+        context = {name: value for name, value in context.items() if name != "prefix"}
+        return self.network.encode(x_t, t.float().expand(len(x_t)), **context), x_t, t
+
+    def cache(self, memory, length):
+        return self.network.cache(memory[0], length)
+
+    def decode(self, token, place, memory, cache):
+        read, x_t, t = memory
+        return self.said(self.network.step(token, place, read, cache), x_t, t)
+
+    def said(self, out: Tensor, x_t: Tensor, t: Tensor) -> Posterior:
         return self.head(out, lambda y: y.float(), At(x_t, t, self.schedule))
 
 
@@ -186,11 +225,14 @@ class Mu(Parameterization):
         return Continuous(network, corruption.schedule, lambda t, alpha, sigma: of(t), head)
 
 
+WRITTEN = "use parameterization=autoregressive architecture=encoder_decoder sampler=autoregressive"
+
+
 class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self)
+        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN)
 
     def build(self, network, corruption, head):
         return Tokens(network, corruption.schedule, head)
@@ -200,9 +242,22 @@ class Subs(Parameterization):
     """Logits, and a shown token is what it is: MDLM's SUBS. Needs a corruption that never shows a wrong token."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self).needs(
+        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN).needs(
             Absorbing, self, "use parameterization=logits, or corruption=token_mask"
-        )
+        )  # fmt: skip
 
     def build(self, network, corruption, head):
         return Substituted(Tokens(network, corruption.schedule, head), corruption.mask)
+
+
+class NextToken(Parameterization):
+    """The network says the logits of the next token, given what is seen and the tokens before it (Sutskever et al.,
+    2014, arXiv:1409.3215): what is asked is a text of its own."""
+
+    def accepts(self, spec):
+        fix = "use parameterization=logits, or a corruption that asks for a text: asked=spans or whole, corruption=bart"
+        return spec.of(("tokens",), self).needs(Written, self, fix).having(Decodes)
+
+    def build(self, network, corruption, head):
+        assert isinstance(network, Writer), "an architecture that cannot write was accepted"
+        return Writing(network, corruption.schedule, head)

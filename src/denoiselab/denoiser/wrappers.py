@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from denoiselab.denoiser.base import Denoiser, is_last
-from denoiselab.posterior import Categorical, Gaussian
+from denoiselab.posterior import Categorical, Chosen, Gaussian
 from denoiselab.schedule import Schedule, match
 
 
@@ -19,6 +19,8 @@ class Substituted(Denoiser):
 
     def forward(self, x_t, t, *, seen=None, previous=None, **context):
         belief = self.inner(x_t, t, seen=seen, previous=previous, **context)
+        if isinstance(belief, Chosen):  # at places that are scored: all hidden
+            return belief
         hidden = x_t == self.mask
         known = belief.at(torch.where(hidden, 0, x_t)).mean.log()
         return Categorical(torch.where(hidden[..., None], belief.logits, known))

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Corruption, Pointwise
-from denoiselab.data.base import Loaded, Once, Table
+from denoiselab.corruption import Corrupted, Corruption, Pointwise, Written, everywhere
+from denoiselab.data.base import Loaded, Once, Share, Table
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.shown import Shown
-from denoiselab.module import DenoisingModule
+from denoiselab.module import DenoisingModule, Parts
 from denoiselab.randomness import Keyed, key
 from denoiselab.sampler import Generates, Loop, OneShot, Sampler
 from denoiselab.sampler.base import nothing
@@ -64,6 +64,21 @@ def lost(denoiser: Denoiser, corruption: Corruption, sampler: Sampler, x_1: Tens
             if not x_s.isfinite().all():
                 return f" from t = {s:.4g} on"
     return ""
+
+
+def compared(parts: Parts, share: Share, c: Corrupted, restored: Tensor) -> dict[str, Tensor]:
+    """Fields of `Evidence`, of a batch that was restored: of a text that was written token by token, the whole."""
+    found = {"x_t": c.x_t, "touched": c.touched}
+    valid = share.batch.context.get("valid")
+    if Written in parts.spec.facts:
+        whole, there = parts.corruption.rebuilt(c.x_t, restored, c.context)
+        clean, read = share.batch.x, c.context.get("valid", everywhere(c.x_t))
+        valid = everywhere(clean) if valid is None else valid
+        return found | {"clean": clean, "valid": valid, "restored": whole, "restored_valid": there, "x_t_valid": read}
+    found |= {"clean": c.target, "restored": restored}
+    if valid is not None:
+        found |= {"valid": valid, "restored_valid": valid, "x_t_valid": valid}
+    return found
 
 
 def conditions(table: Table, spec: Spec, n: int) -> dict[str, Tensor]:
@@ -120,14 +135,14 @@ class Evaluation:
         """What the metrics look at, and how long samples took."""
         parts, table = module.parts, data.split(split).take(slice(self.samples))
         restorer = OneShot() if Generates in parts.agreed.facts else parts.sampler
-        found: dict[str, list[Tensor]] = {"clean": [], "x_t": [], "restored": [], "touched": []}
+        found: dict[str, list[Tensor]] = {}
         for share in Once(table, self.batch_size):
             pulse()
             asked = module.examine(share.to(module.device))
             c, random = asked.corrupted, Keyed(key(self.seed, 8, share.place.to(module.device)))
-            restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, **c.context)
-            for name, value in {"clean": c.target, "x_t": c.x_t, "restored": restored, "touched": c.touched}.items():
-                found[name].append(value.cpu())
+            restored = restorer(parts.denoiser, parts.corruption, c.x_t, asked.t, random, pulse, **c.context)
+            for name, value in compared(parts, share, c, restored).items():
+                found.setdefault(name, []).append(value.cpu())
         samples, cost, wanted = None, {}, {}
         if Generates in parts.agreed.facts:
             denoiser = parts.guidance.build(parts.denoiser, parts.corruption, data)

@@ -38,6 +38,8 @@ def places(c: Corrupted) -> Tensor:
 class Objective(abc.ABC):
     """An unreduced cost and its divisor."""
 
+    scored_alone: bool = False  # does it look at beliefs where they are scored alone, and by log_prob?
+
     @abc.abstractmethod
     def __call__(self, belief: Posterior, corrupted: Corrupted, t: Tensor, corruption: Corruption) -> Tensor:
         """A cost a place, of the shape of `corrupted.scored`."""

@@ -5,14 +5,18 @@ import abc
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Additive
+from denoiselab.corruption import Absorbing, Additive
 from denoiselab.posterior import Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
 
+IMPOSSIBLE = -87.0  # nats, of a class with probability 0: float32 has no smaller one
+
 
 class Cost(abc.ABC):
     """What a wrong belief costs, a place. Residuals are divided by `scale` first."""
+
+    by_log_prob: bool = False  # does it ask a belief for nothing but log_prob?
 
     @abc.abstractmethod
     def __call__(self, belief: Posterior, x: Tensor, scale: Tensor | float) -> Tensor: ...
@@ -65,12 +69,23 @@ class Huber(Cost):
 
 
 class CrossEntropy(Cost):
-    """-log p(x), in nats a token."""
+    """-log p(x), in nats a token. With `smoothing` that share of the weight is on all classes alike: of every class's
+    -log p the mean (Szegedy et al., 2015, arXiv:1512.00567, section 7); then it is no likelihood."""
+
+    def __init__(self, smoothing: float = 0.0):
+        if not 0 <= smoothing < 1:
+            raise Refused("cost.smoothing is the share of all classes", smoothing, "give 0 up to, not with, 1: as 0.1")
+        self.smoothing, self.by_log_prob = smoothing, smoothing == 0
 
     def __call__(self, belief, x, scale):
-        return -belief.log_prob(x)
+        if not self.smoothing:
+            return -belief.log_prob(x)
+        alike = belief.log_probs.clamp(min=IMPOSSIBLE).mean(-1)
+        return -(1 - self.smoothing) * belief.log_prob(x) - self.smoothing * alike
 
     def accepts(self, spec):
+        if self.smoothing:
+            spec.refuses(Absorbing, self, "leave out cost.smoothing: with this corruption the loss is a likelihood")
         return spec.of(("tokens",), self)
 
 

@@ -14,6 +14,7 @@ class Weighted(Objective):
 
     def __init__(self, cost: Cost, weight: Weight, scale: Scale | None = None):
         self.cost, self.weight, self.scale = cost, weight, scale or InX()
+        self.scored_alone = cost.by_log_prob
 
     def __call__(self, belief, corrupted, t, corruption):
         x, schedule = corrupted.target, corruption.schedule
@@ -40,6 +41,7 @@ class Sum(Objective):
         if not all(0 < share <= LOUDEST for share in shares):
             raise Refused("objective.shares are what each term counts", shares, f"give more than 0, up to {LOUDEST:g}")
         self.terms, self.shares = terms, shares
+        self.scored_alone = all(term.scored_alone for term in terms)
 
     def __call__(self, *question):
         return sum(share * term(*question) for share, term in zip(self.shares, self.terms, strict=True))

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from denoiselab.corruption import Batch, Corrupted
+from denoiselab.corruption import Batch, Corrupted, Written
 from denoiselab.data.base import Batches, Encoded, Loaded, Once, floating
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.evaluate import conditions, empty
@@ -52,13 +52,17 @@ def corruption_picture(module: DenoisingModule, data: Loaded, path: Path) -> Non
 
 
 def corruption_text(module: DenoisingModule, data: Loaded, console: Console) -> None:
-    """The same of one text, the damage colored."""
-    specials = len(module.parts.spec.specials)
+    """The same of one text, the damage colored; what is written is shown as it is asked."""
+    specials, rows = module.parts.spec.specials, data.train.take(slice(1))
     for t, c in severities(module, data, 1):
-        clean, shown = (words(data, x[:1], specials)[0] for x in (c.target, c.x_t))
+        valid = rows.context.get("valid")
+        [clean] = words(data, rows.x, specials, valid)
+        touched = c.touched[0].tolist() if valid is None else c.touched[valid].tolist()
+        [shown] = words(data, c.x_t, specials, c.context.get("valid"))
+        [target] = words(data, c.target, specials, c.scored > 0 if Written in module.parts.spec.facts else valid)
         console.print(Text(severity_label(module, t), style="bold"))
         names = ("clean", "corrupted", "target")
-        console.print(figures.damaged(clean, shown, clean, c.touched[0].tolist(), names=names))
+        console.print(figures.damaged(clean, shown, target, touched, names=names))
 
 
 def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, console: Console) -> None:
@@ -131,21 +135,23 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
 @torch.no_grad()
 def recovery(run: Run, folder: Path, samples: int = 256) -> Path:
     """How well x is recovered from each t, on the test split: PSNR of pictures, share of tokens right where text was
-    touched, root mean square error of points and of latents."""
+    touched, or of the written ones given those before, root mean square error of points and of latents."""
     table = run.data.test.take(slice(samples))
     [share] = Once(table, len(table.x))
     share = share.to(run.module.device)
     batch = share.batch._replace(x=floating(share.batch.x))
     schedule, random = run.corruption.schedule, Keyed(key(0, 8, share.place))
     times = torch.linspace(schedule.t_min, schedule.t_max, POINTS, device=run.module.device).unique()
-    measure, label = MEASURES["points" if Encoded in run.spec.facts else run.spec.kind]
-    found: dict[str, list[float]] = {"belief": [], "corrupted": []}
+    writes = Written in run.spec.facts
+    measure, label = MEASURES["written" if writes else "points" if Encoded in run.spec.facts else run.spec.kind]
+    found: dict[str, list[float]] = {"belief": []} if writes else {"belief": [], "corrupted": []}
     for t in times:
         at = t.expand(len(batch.x)).clone()
         c = run.corruption(batch, at, random)
         belief = run.denoiser(c.x_t, at, seen=c.seen, **c.context)
         found["belief"].append(measure(belief.mode, c))
-        found["corrupted"].append(measure(c.x_t, c))
+        if "corrupted" in found:
+            found["corrupted"].append(measure(c.x_t, c))
     figures.curve(times.tolist(), found, "t", label, folder / "recovery.png")
     return folder / "recovery.png"
 
@@ -159,7 +165,12 @@ def right(x: torch.Tensor, c: Corrupted) -> float:
     return ((x == c.target) & c.touched).sum().item() / max(int(c.touched.sum()), 1)
 
 
+def next_right(x: torch.Tensor, c: Corrupted) -> float:
+    return ((x == c.target) & (c.scored > 0)).sum().item() / max(int((c.scored > 0).sum()), 1)
+
+
 MEASURES = {
+    "written": (next_right, "share of written tokens right, given those before"),
     "image": (lambda x, c: psnr(byte(x), byte(c.target)), "PSNR, dB"),
     "points": (lambda x, c: (x - c.target).square().mean().sqrt().item(), "root mean square error"),
     "tokens": (right, "share of touched tokens right"),

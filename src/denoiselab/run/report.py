@@ -1,7 +1,7 @@
 """What a run shows a person: pictures or text in samples/, and a table on the screen."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as Screen
 from torch import Tensor
 
+from denoiselab.corruption import everywhere
 from denoiselab.data.base import Loaded
 from denoiselab.evaluation import asked as asking
 from denoiselab.evaluation import figures
@@ -24,10 +25,12 @@ COMPARED = 12  # samples in a comparison of clean, corrupted, restored
 LISTED = 16  # texts in a table
 
 
-def words(data: Loaded, ids: Tensor, specials: int) -> list[list[str]]:
-    """Each token of texts (N, L) as a string by itself."""
-    known = data.codec.decode(torch.arange(data.spec.vocabulary + specials)[:, None])
-    return [[known[i] for i in row] for row in ids.tolist()]
+def words(data: Loaded, ids: Tensor, specials: Sequence[str], valid: Tensor | None = None) -> list[list[str]]:
+    """Each token of texts (N, L) as a string by itself, the special ones as the corruption shows them; without the
+    padding, where `valid` (N, L) says what is none."""
+    known = [*data.codec.decode(torch.arange(data.spec.vocabulary)[:, None]), *specials]
+    there = torch.ones_like(ids, dtype=torch.bool) if valid is None else valid
+    return [[known[i] for i in row[places].tolist()] for row, places in zip(ids, there, strict=True)]
 
 
 def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logger: Logger, step: int) -> None:
@@ -36,8 +39,11 @@ def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logge
     n = len(evidence.clean)
     if spec.kind == "tokens":
         some = evenly(n, LISTED)
-        texts = [words(data, x[some], len(spec.specials)) for x in (evidence.clean, evidence.x_t, evidence.restored)]
-        touched = evidence.touched[some].tolist()
+        named = ((evidence.clean, evidence.valid), (evidence.x_t, evidence.x_t_valid),
+                 (evidence.restored, evidence.restored_valid))  # fmt: skip
+        texts = [words(data, x[some], spec.specials, None if valid is None else valid[some]) for x, valid in named]
+        there = everywhere(evidence.clean) if evidence.valid is None else evidence.valid
+        touched = [row[places].tolist() for row, places in zip(evidence.touched[some], there[some], strict=True)]
         figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
         logger.table("restored", *figures.text_rows(*texts, touched), step)
         return

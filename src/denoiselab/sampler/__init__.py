@@ -1,5 +1,6 @@
 """Samplers: a denoiser and a start to a sample. `base` has the contract."""
 
+from denoiselab.sampler.autoregressive import Autoregressive
 from denoiselab.sampler.base import Generates, Loop, Move, OneShot, Past, Sampler, Step
 from denoiselab.sampler.cold import Cold, ColdNaive
 from denoiselab.sampler.edm import Churn, EDMHeun
@@ -8,6 +9,7 @@ from denoiselab.sampler.steps import DDIM, Ancestral, AncestralMean, Euler, Heun
 from denoiselab.sampler.wrap import Inpaint, Restart
 
 __all__ = [
-    "DDIM", "Ancestral", "AncestralMean", "Churn", "Cold", "ColdNaive", "DPMSolverPP", "DPMSolverPPSDE", "EDMHeun",
-    "Euler", "Generates", "Heun", "Inpaint", "Loop", "Move", "OneShot", "Past", "Restart", "Sampler", "Step", "UniPC",
+    "DDIM", "Ancestral", "AncestralMean", "Autoregressive", "Churn", "Cold", "ColdNaive", "DPMSolverPP",
+    "DPMSolverPPSDE", "EDMHeun", "Euler", "Generates", "Heun", "Inpaint", "Loop", "Move", "OneShot", "Past", "Restart",
+    "Sampler", "Step", "UniPC",
 ]  # fmt: skip

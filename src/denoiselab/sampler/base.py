@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Corruption, Generative
-from denoiselab.denoiser import Bounded, Denoiser
+from denoiselab.denoiser import Bounded, Decodes, Denoiser
 from denoiselab.posterior import Posterior
 from denoiselab.schedule import LOUDEST
 from denoiselab.spec import CONTINUOUS, Refused, Spec
@@ -142,4 +142,5 @@ class OneShot(Sampler):
         return 1
 
     def accepts(self, spec):
-        return spec
+        fix = "use sampler=autoregressive: each token is told those before it"
+        return spec.refuses(Decodes, self, fix)

@@ -45,8 +45,11 @@ class Evidence(NamedTuple):
     split: str  # where `clean` comes from
     clean: Tensor  # (N, *)
     x_t: Tensor  # corrupted
-    restored: Tensor  # what the sampler made of it, of the shape of the target
+    restored: Tensor  # what the sampler made of it, of the shape of `clean`; of a text that is written, the whole
     touched: Tensor  # bool, of the shape of `clean`
+    valid: Tensor | None = None  # bool: where `clean` is text, if it is padded
+    restored_valid: Tensor | None = None  # the same of `restored`
+    x_t_valid: Tensor | None = None  # and of `x_t`
     samples: Tensor | None = None  # new samples, if the sampler generates
     asked: Mapping[str, Tensor] = {}  # the context that told the network what to make, (N, ...) each
     module: DenoisingModule | None = None

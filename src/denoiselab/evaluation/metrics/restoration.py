@@ -6,6 +6,7 @@ References:
 
 from torch import Tensor
 
+from denoiselab.corruption import Written
 from denoiselab.data.base import Encoded
 from denoiselab.evaluation.metrics.base import RESTORES, Metric, Value
 from denoiselab.sampler import Generates
@@ -27,6 +28,7 @@ def restoring(spec: Spec, who: Metric) -> Spec:
 
 
 def same_shape(spec: Spec, who: Metric) -> Spec:
+    spec.refuses(Written, who, "leave this metric out: what is written has places of its own")
     if spec.target and spec.target != spec.shape:
         raise Refused(
             f"{type(who).__name__} compares place by place", f"target {spec.target} of clean {spec.shape}",

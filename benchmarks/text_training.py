@@ -1,0 +1,189 @@
+"""Training steps of text beside plain loops of transformers' models of the same size, alternately in one process.
+
+    PYTHONPATH=src python benchmarks/text_training.py [--rounds 5] [--steps 3] [--threads 1]
+
+Two pairs, 32 texts of 128 tokens, width 256, 4 layers (and 4 that write), 4 heads, no dropout, fp32, scaled dot product
+attention in both; a step is loss, backward pass, clipping and AdamW. BERT: hiding 15 % of the tokens is a part of the
+step, ours by TokenMask with its keyed draws, theirs by torch.rand. T5: the same spans, hidden before, in both.
+
+Both compute the answer's logits at every place: a head on masked places alone is what neither has. Prints a table, and
+writes it as JSON beside this file.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denoiselab.architecture.encoder_decoder import EncoderDecoder
+from denoiselab.architecture.positions import T5Relative
+from denoiselab.architecture.transformer import Transformer
+from denoiselab.corruption import Batch, Corrupted, TokenMask, Written
+from denoiselab.denoiser import Logits, NextToken, TokenLogits
+from denoiselab.objective import CrossEntropy, Unit, Weighted
+from denoiselab.optim import groups
+from denoiselab.randomness import Keyed, key
+from denoiselab.schedule import Constant
+from denoiselab.spec import Spec, compose
+
+BATCH, LENGTH, VOCABULARY, WIDTH, LAYERS, HEADS = 32, 128, 512, 256, 4, 4
+SENTINELS, SOURCE, TARGET = 6, 115, 26  # of spans of 3 tokens, 15 % of the text, and the end
+CLIP, RATE = 1.0, 1e-3
+
+
+class Way:
+    """A way to train."""
+
+    def __init__(self, name: str, step: Callable[[], None], network: nn.Module):
+        self.name, self.step, self.parameters = name, step, sum(p.numel() for p in network.parameters())
+
+
+class Ready(Written):
+    """Texts whose spans were hidden before."""
+
+    def __init__(self, source: Tensor, target: Tensor):
+        super().__init__()
+        self.schedule, self.end, self.longest = Constant(0.15), VOCABULARY + 1, TARGET
+        self.source, self.target = source, target
+
+    def forward(self, batch, t, random):
+        yes, prefix = torch.ones_like(self.target, dtype=torch.bool), F.pad(self.target, (1, -1), value=self.end)
+        context = {"prefix": prefix, "valid": torch.ones_like(self.source, dtype=torch.bool)}
+        return Corrupted(self.source, self.source, self.target, yes, yes, context)
+
+    def rebuilt(self, x_t, written, context):
+        raise NotImplementedError("nothing is written here")
+
+    def accepts(self, spec):
+        specials = ("[MASK]", "[END]", *(f"[{i}]" for i in range(SENTINELS)))
+        return spec.having(Written, context=("valid", "prefix"), specials=specials, written=len(specials),
+                           shape=(SOURCE,), target=(TARGET,))  # fmt: skip
+
+
+def ours(name: str, corruption, parameterization, architecture) -> Way:
+    """As DenoisingModule trains."""
+    torch.manual_seed(0)
+    objective = Weighted(CrossEntropy(), Unit())
+    spec = compose(Spec("tokens", (LENGTH,), VOCABULARY), corruption, parameterization, Logits(), architecture)
+    network = architecture.build(spec)
+    denoiser = parameterization.build(network, corruption, Logits())
+    optimizer = torch.optim.AdamW(groups(network.parameters()), lr=RATE, fused=True)
+    parameters = list(network.parameters())
+    x, place, t = torch.randint(VOCABULARY, (BATCH, LENGTH)), torch.arange(BATCH), torch.full((BATCH,), 0.5)
+
+    def step() -> None:
+        c = corruption(Batch(x, place), t, Keyed(key(0, 4, place)))
+        belief = denoiser(c.x_t, t, seen=c.seen, **c.context)
+        (objective(belief, c, t, corruption) * c.scored).sum().div(objective.count(c)).backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters], foreach=True)
+        torch.nn.utils.clip_grads_with_norm_(parameters, CLIP, norm, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Way(name, step, network)
+
+
+def theirs(name: str, network: nn.Module, loss: Callable[[], Tensor]) -> Way:
+    """A plain loop."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+
+    def step() -> None:
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Way(name, step, network)
+
+
+def bert() -> tuple[Way, Way]:
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=VOCABULARY + 1, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        intermediate_size=4 * WIDTH, max_position_embeddings=LENGTH, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, attn_implementation="sdpa",
+    )  # fmt: skip
+    network, x = BertForMaskedLM(config), torch.randint(VOCABULARY, (BATCH, LENGTH))
+
+    def loss() -> Tensor:
+        hit, how = torch.rand(x.shape) < 0.15, torch.rand(x.shape)
+        shown = torch.where(hit & (how < 0.8), VOCABULARY, x)
+        shown = torch.where(hit & (how >= 0.9), torch.randint(VOCABULARY, x.shape), shown)
+        return network(input_ids=shown, labels=x.masked_fill(~hit, -100)).loss
+
+    own = ours("ours, BERT", TokenMask(Constant(0.15), VOCABULARY, 0.1, 0.1), TokenLogits(),
+               Transformer(WIDTH, LAYERS, HEADS))  # fmt: skip
+    return own, theirs("transformers, BERT", network, loss)
+
+
+def t5() -> tuple[Way, Way]:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    size = VOCABULARY + 2 + SENTINELS
+    config = T5Config(
+        vocab_size=size, d_model=WIDTH, d_kv=WIDTH // HEADS, d_ff=4 * WIDTH, num_layers=LAYERS, num_heads=HEADS,
+        dropout_rate=0.0, decoder_start_token_id=VOCABULARY + 1, attn_implementation="sdpa",
+    )  # fmt: skip
+    network = T5ForConditionalGeneration(config)
+    source, target = torch.randint(size, (BATCH, SOURCE)), torch.randint(size, (BATCH, TARGET))
+    ready = torch.ones_like(source)
+
+    def loss() -> Tensor:
+        return network(input_ids=source, attention_mask=ready, labels=target).loss
+
+    own = ours("ours, T5", Ready(source, target), NextToken(),
+               EncoderDecoder(WIDTH, LAYERS, LAYERS, HEADS, positions=T5Relative()))  # fmt: skip
+    return own, theirs("transformers, T5", network, loss)
+
+
+def seconds(step: Callable[[], None], n: int) -> float:
+    """A step's."""
+    began = time.perf_counter()
+    for _ in range(n):
+        step()
+    return (time.perf_counter() - began) / n
+
+
+def compared(pair: tuple[Way, Way], rounds: int, steps: int) -> list[dict]:
+    times: list[list[float]] = [[], []]
+    for way in pair:
+        seconds(way.step, 2)
+    for _ in range(rounds):
+        for way, found in zip(pair, times, strict=True):
+            found.append(seconds(way.step, steps))
+    mine, other = map(statistics.median, times)
+    rows = []
+    for way, median in zip(pair, (mine, other), strict=True):
+        rows.append({"case": way.name, "ms": median * 1e3, "tokens_per_second": BATCH * LENGTH / median,
+                     "parameters": way.parameters, "ratio": other / mine})  # fmt: skip
+        print(f"{way.name:20} {median * 1e3:8.1f} ms  {rows[-1]['tokens_per_second']:9,.0f} tokens/s  "
+              f"{way.parameters:10,} weights")  # fmt: skip
+    print(f"{'':20} ours is {other / mine:.2f} times as fast")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    rows = [row for make in (bert, t5) for row in compared(make(), asked.rounds, asked.steps)]
+    machine = {"processor": platform.processor() or platform.machine(), "threads": asked.threads,
+               "torch": torch.__version__}  # fmt: skip
+    Path(__file__).with_suffix(".json").write_text(json.dumps({"rows": rows, "machine": machine}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A Transformer that reads a text and writes another, token by token."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from denoiselab.architecture.base import Architecture, Writer, leaving_out, writing
+from denoiselab.architecture.blocks import CrossBlock, Kept, readable
+from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
+from denoiselab.architecture.positions import ROTARY, Positions
+from denoiselab.architecture.transformer import Encoder, Vocabulary, shared
+from denoiselab.spec import Refused, Spec
+
+
+class EncoderDecoder(Architecture):
+    """A pre-norm encoder of what is seen and a causal decoder that looks at it (Vaswani et al., 2017,
+    arXiv:1706.03762), one table of embeddings for both and for the answer. `layers` read, `decoder_layers` write."""
+
+    def __init__(self, width: int = 128, layers: int = 4, decoder_layers: int = 4, heads: int = 4, time: bool = False,
+                 dropout: float = 0.0, positions: Positions = ROTARY,
+                 conditioning: Conditioning = UNCONDITIONAL):  # fmt: skip
+        shared(width, layers, heads, self)
+        if decoder_layers < 1:
+            raise Refused("architecture.decoder_layers look at what is read", decoder_layers, "give at least 1")
+        self.width, self.layers, self.decoder_layers, self.heads = width, layers, decoder_layers, heads
+        self.time, self.dropout, self.positions = time, leaving_out(dropout), positions
+        self.conditioning = conditioning
+
+    def accepts(self, spec):
+        return self.conditioning.accepts(writing(spec, self))
+
+    def build(self, spec):
+        return EncoderDecoderNetwork(spec, self)
+
+
+class Memory(NamedTuple):
+    """What is known of a source."""
+
+    read: tuple[Kept, ...]  # of each layer of the decoder
+    valid: Tensor | None  # (B, S) bool
+    vector: Tensor | None  # (B, width): of time and conditioning
+
+
+class EncoderDecoderNetwork(Writer):
+    def __init__(self, spec: Spec, plan: EncoderDecoder):
+        super().__init__()
+        self.vocabulary = Vocabulary(spec, plan.width)
+        self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
+        self.encoder = Encoder(
+            plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
+        )
+        self.positions = plan.positions.build(plan.heads, plan.width // plan.heads, spec.target[0], causal=True)
+        self.blocks = nn.ModuleList(
+            CrossBlock(plan.width, plan.heads, plan.dropout) for _ in range(plan.decoder_layers)
+        )
+        self.norm = nn.LayerNorm(plan.width)
+
+    def encode(self, x, noise, *, valid=None, **context):
+        valid, (vector, sequence, mask) = readable(valid), self.embed(noise, context)
+        h = self.encoder(self.vocabulary(x, vector), valid, sequence, mask)
+        return Memory(tuple(block.cross.kept(h) for block in self.blocks), valid, vector)
+
+    def forward(self, x, noise, *, prefix, **context):
+        memory = self.encode(x, noise, **context)
+        h, attended = self.begun(prefix, memory)
+        for block, read in zip(self.blocks, memory.read, strict=True):
+            h = block(h, read, memory.valid, **attended)
+        return self.vocabulary.logits(self.norm(h))
+
+    def begun(self, prefix: Tensor, memory: Memory) -> tuple[Tensor, dict]:
+        """The embedded prefix, and who of it may look at whom."""
+        place = torch.arange(prefix.shape[1], device=prefix.device)
+        turn, bias = self.positions(place, place)
+        before = (place <= place[:, None])[None]
+        return self.vocabulary(prefix, memory.vector), {"valid": before, "turn": turn, "bias": bias}
+
+    def cache(self, memory, length):
+        empty = Kept(*(kept[:, :, :0] for kept in memory.read[0]))
+        return tuple(empty.longer(length) for _ in self.blocks)
+
+    def step(self, token, place, memory, cache):
+        at = torch.arange(place + 1, device=token.device)
+        turn, bias = self.positions(at[-1:], at)
+        h = self.vocabulary(token[:, None], memory.vector)
+        for block, kept, read in zip(self.blocks, cache, memory.read, strict=True):
+            h = block.step(h, kept, place, read, memory.valid, valid=None, turn=turn, bias=bias)
+        return self.vocabulary.logits(self.norm(h))[:, 0]
+
+    @torch.no_grad()
+    def attended(self, x: Tensor, noise: Tensor, *, prefix: Tensor, **context: Tensor) -> Tensor:
+        """How much each place of the answer looks at each of the source, (layers, B, heads, T, S)."""
+        memory, found = self.encode(x, noise, **context), []
+        h, attended = self.begun(prefix, memory)
+        for block, read in zip(self.blocks, memory.read, strict=True):
+            found.append(block.weights(h, read, memory.valid, **attended))
+            h = block(h, read, memory.valid, **attended)
+        return torch.stack(found)
