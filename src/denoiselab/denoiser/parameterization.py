@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal
+from denoiselab.corruption import Absorbing, Additive, Compared, Corruption, Discrete, Terminal
 from denoiselab.denoiser.base import At, Denoiser
 from denoiselab.denoiser.head import Head
 from denoiselab.denoiser.wrappers import Substituted
@@ -190,7 +190,19 @@ class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self)
+        return spec.of(("tokens",), self).refuses(Compared, self, "use parameterization=replaced")
+
+    def build(self, network, corruption, head):
+        return Tokens(network, corruption.schedule, head)
+
+
+class Replaced(Parameterization):
+    """The network says of each token whether it was replaced: ELECTRA's discriminator (Clark et al., 2020,
+    arXiv:2003.10555)."""
+
+    def accepts(self, spec):
+        fix = "use parameterization=logits, or corruption=damage shown=swapped asked=replaced"
+        return spec.of(("tokens",), self).needs(Compared, self, fix)
 
     def build(self, network, corruption, head):
         return Tokens(network, corruption.schedule, head)
