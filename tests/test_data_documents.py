@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from denoiselab.data.hub_text import HubText
 from denoiselab.data.layout import best_fit, gathered, numbered, packed, padded
 from denoiselab.data.markov import Markov
 from denoiselab.data.marks import Names, sentences, words
-from denoiselab.data.subword import BPE, Unigram
+from denoiselab.data.subword import BPE, TokenizerFile, Unigram
 from denoiselab.data.text import TextFile, TextSplits
 from denoiselab.data.text_folder import TextFolder
 from denoiselab.data.tokenizer import Byte, Character
@@ -246,6 +247,50 @@ def test_one_bad_file_of_many(folder, name):
     assert "1 of 121" in note
     assert "even/bad.txt" in note
     assert any("passed over 1 files that are no .txt: notes.md" in note for note in data.notes)
+
+
+def test_one_bad_file_in_a_thousand(tmp_path):
+    for i in range(1000):
+        (tmp_path / f"{i:03}.txt").write_bytes(b"bad \xff" if i == 617 else f"document {i}".encode())
+    with pytest.raises(Refused, match=r"1 of 1000 texts.*\n.*617\.txt \(.*at byte 4") as error:
+        TextFolder(Byte(), str(tmp_path), 32, 8).load()
+    assert "616" not in str(error.value)
+    data = TextFolder(Byte(), str(tmp_path), 32, 8, skip_bad=True).load()
+    assert sorted(t for split in SPLITS for t in texts(data, split)) == sorted(
+        f"document {i}" for i in range(1000) if i != 617
+    )
+    assert any(re.match(r"skipped 1 of 1000 texts .*617\.txt", note) for note in data.notes)
+
+
+def test_a_text_without_spaces(file):
+    file.write_text("ACGT" * 100)
+    assert TextFile(Character(), str(file), 16, 8).load().spec.vocabulary == 4
+    file.write_text("\n".join(["ACGT", "GATTACA", "TTTT"] * 4))
+    data = by_line(file, layout="padded", length=8)
+    assert data.spec.alphabet == (" ", "A", "C", "G", "T")
+    assert set(texts(data, "train")) == {"ACGT", "GATTACA", "TTTT"}
+
+
+def test_documents_of_no_tokens_are_counted(tmp_path):
+    """A tokenizer of a file may give nothing for a text."""
+    model = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate(" abc")}, []))
+    model.save(str(tmp_path / "tokenizer.json"))
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(["abc"] * 30 + ["xyz"] * 3))
+    data = by_line(path, TokenizerFile(str(tmp_path / "tokenizer.json")), "padded", length=4)
+    lost = [int(found[1]) for note in data.notes if (found := re.search(r"(\d+) documents have no tokens", note))]
+    assert sum(lost) == 3
+    assert sum(len(texts(data, split)) for split in SPLITS) == 30
+    assert any("characters of" in note and "'x'" in note for note in data.notes)
+
+
+def test_what_is_not_given_back_is_said(file, tmp_path):
+    model = BPE(300).train("\n".join(LINES))
+    model.normalizer = tokenizers.normalizers.Lowercase()
+    model.save(str(tmp_path / "tokenizer.json"))
+    data = by_line(file, TokenizerFile(str(tmp_path / "tokenizer.json")))
+    assert any("does not give text back as it was: 'Line" in note and "becomes 'line" in note for note in data.notes)
+    assert not any("give text back" in note for note in by_line(file, BPE(300)).notes)
 
 
 def test_folders_that_hold_nothing(tmp_path):

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ SHORT = "".join(rf"(?<!\b{word})" for word in ("[A-Z]", "Mr", "Mrs", "Ms", "Dr",
 END = re.compile(rf"""{SHORT}\.+["'”’»)\]]*(?=\s)|[!?…]+["'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|(?=\n[ \t]*\n)""")  # noqa: RUF001
 
 
+@lru_cache(1 << 16)
 def kind(point: int) -> int:
     letter = chr(point)
     if letter.isspace():
