@@ -78,7 +78,7 @@ class Form:
                 notes.append(f"{split}: {lost} documents have no tokens and are left out")
             rows = LAYOUTS[self.layout]([len(row) for row in ids], self.length, split, who)
             notes += rows.notes
-            context = marked(codec, some, self.marks, known)
+            context = marked(codec, some, ids, self.marks, known)
             label = torch.tensor([own[i].label for i in rows.document.tolist()]) if classes else None
             tables.append(table(codec, torch.cat(ids).numpy(), rows, context, self.layout == "packed", label))
         notes += [known.note()] if known else []
@@ -257,5 +257,6 @@ def rows(codec: Codec, texts: list[list[str]], length: int, n: int | None, alpha
             raise Refused("data.length is too short for a sample", f"{longest} tokens, data.length={length}",
                           f"give data.length={longest} or more")  # fmt: skip
         lines = LAYOUTS["padded"]([len(row) for row in ids], length, "a", "texts")
-        tables.append(table(codec, torch.cat(ids).numpy(), lines, marked(codec, some, known_marks(marks), None), False))
+        context = marked(codec, some, ids, known_marks(marks), None)
+        tables.append(table(codec, torch.cat(ids).numpy(), lines, context, False))
     return finished(codec, tables, length, n, notes)
