@@ -1,5 +1,4 @@
-"""Documents of text: nothing is lost, packed rows keep documents apart, marks are those of the text, and what is bad is
-named and counted."""
+"""Documents of text: nothing is lost, packed rows keep documents apart, and what is bad is named and counted."""
 
 import json
 import re
@@ -7,19 +6,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.data.base import SPLITS
-from denoiselab.data.dates import Dates
 from denoiselab.data.documents import ENDS, divided, sound
 from denoiselab.data.hub_text import HubText
-from denoiselab.data.layout import best_fit, gathered, numbered, packed, padded
-from denoiselab.data.markov import Markov
-from denoiselab.data.marks import Names, sentences, words
-from denoiselab.data.subword import BPE, Unigram
+from denoiselab.data.layout import best_fit, packed, padded
+from denoiselab.data.subword import BPE, TokenizerFile, Unigram
 from denoiselab.data.text import TextFile, TextSplits
 from denoiselab.data.text_folder import TextFolder
 from denoiselab.data.tokenizer import Byte, Character
@@ -248,6 +245,50 @@ def test_one_bad_file_of_many(folder, name):
     assert any("passed over 1 files that are no .txt: notes.md" in note for note in data.notes)
 
 
+def test_one_bad_file_in_a_thousand(tmp_path):
+    for i in range(1000):
+        (tmp_path / f"{i:03}.txt").write_bytes(b"bad \xff" if i == 617 else f"document {i}".encode())
+    with pytest.raises(Refused, match=r"1 of 1000 texts.*\n.*617\.txt \(.*at byte 4") as error:
+        TextFolder(Byte(), str(tmp_path), 32, 8).load()
+    assert "616" not in str(error.value)
+    data = TextFolder(Byte(), str(tmp_path), 32, 8, skip_bad=True).load()
+    assert sorted(t for split in SPLITS for t in texts(data, split)) == sorted(
+        f"document {i}" for i in range(1000) if i != 617
+    )
+    assert any(re.match(r"skipped 1 of 1000 texts .*617\.txt", note) for note in data.notes)
+
+
+def test_a_text_without_spaces(file):
+    file.write_text("ACGT" * 100)
+    assert TextFile(Character(), str(file), 16, 8).load().spec.vocabulary == 4
+    file.write_text("\n".join(["ACGT", "GATTACA", "TTTT"] * 4))
+    data = by_line(file, layout="padded", length=8)
+    assert data.spec.alphabet == (" ", "A", "C", "G", "T")
+    assert set(texts(data, "train")) == {"ACGT", "GATTACA", "TTTT"}
+
+
+def test_documents_of_no_tokens_are_counted(tmp_path):
+    """A tokenizer of a file may give nothing for a text."""
+    model = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate(" abc")}, []))
+    model.save(str(tmp_path / "tokenizer.json"))
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(["abc"] * 30 + ["xyz"] * 3))
+    data = by_line(path, TokenizerFile(str(tmp_path / "tokenizer.json")), "padded", length=4)
+    lost = [int(found[1]) for note in data.notes if (found := re.search(r"(\d+) documents have no tokens", note))]
+    assert sum(lost) == 3
+    assert sum(len(texts(data, split)) for split in SPLITS) == 30
+    assert any("characters of" in note and "'x'" in note for note in data.notes)
+
+
+def test_what_is_not_given_back_is_said(file, tmp_path):
+    model = BPE(300).train("\n".join(LINES))
+    model.normalizer = tokenizers.normalizers.Lowercase()
+    model.save(str(tmp_path / "tokenizer.json"))
+    data = by_line(file, TokenizerFile(str(tmp_path / "tokenizer.json")))
+    assert any("does not give text back as it was: 'Line" in note and "becomes 'line" in note for note in data.notes)
+    assert not any("give text back" in note for note in by_line(file, BPE(300)).notes)
+
+
 def test_folders_that_hold_nothing(tmp_path):
     for content, what in (({}, "an empty folder"), ({"a.md": "x", ".b.txt": "x"}, "1 other files")):
         root = tmp_path / what.replace(" ", "_")
@@ -273,104 +314,6 @@ def test_marks_of_files_are_dropped_and_said(folder):
     data = TextFolder(Byte(), str(folder), 64, 8).load()
     assert data.fingerprint() == plain.fingerprint()
     assert any("byte order mark" in note for note in data.notes)
-
-
-# -- marks
-
-
-def test_words_by_hand():
-    text = "The cat's  hat...\n日本 naïve e\u0301a "
-    found = words(text)
-    named = {}
-    for letter, number in zip(text, found.tolist(), strict=True):
-        named[number] = named.get(number, "") + letter
-    assert list(named.values()) == ["The", " cat", "'", "s", "  hat", "...", "\n日", "本", " naïve", " e\u0301a "]
-
-
-def test_sentences_by_hand():
-    text = 'Mr. Ann Lee came. "Did she?" Yes! She\u2026 J. K. wrote 3.5 lines\nand one more\n\nA title\n\nEnd. '
-    found = sentences(text)
-    named = {}
-    for letter, number in zip(text, found.tolist(), strict=True):
-        named[number] = named.get(number, "") + letter
-    assert list(named.values()) == ["Mr. Ann Lee came.", ' "Did she?"', " Yes!", " She\u2026",
-                                    " J. K. wrote 3.5 lines\nand one more", "\n\nA title", "\n\nEnd. "]  # fmt: skip
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(min_size=1).filter(lambda t: not re.search(r"[\ud800-\udfff]", t)))
-def test_numbers_of_marks_count_up(text):
-    for mark in (words, sentences):
-        found = mark(text)
-        assert len(found) == len(text)
-        assert found[0] == 0
-        assert set(np.diff(found)) <= {0, 1}
-
-
-@each_codec
-@pytest.mark.parametrize("layout", ["windows", "packed", "padded"])
-def test_tokens_of_a_word_are_its_text(file, codec, layout):
-    data = by_line(file, codec, layout, length=128, marks=["sentence", "word"])
-    assert {"word", "sentence"} <= data.spec.context
-    plain = by_line(file, codec, layout, length=128)
-    assert torch.equal(plain.train.x, data.train.x)
-    assert not {"word", "sentence"} & plain.spec.context
-    table = data.train
-    valid = table.context.get("valid", torch.ones_like(table.x, dtype=torch.bool))
-    known = {w for line in LINES for w in re.findall(r"\w+|[^\w\s]+", line)}
-    for row in range(0, len(table.x), 5):
-        word, sentence = (table.context[name][row][valid[row]] for name in ("word", "sentence"))
-        assert word.dtype == sentence.dtype == torch.int64
-        for number in (word, sentence):
-            assert number[0] == 0
-            assert set(number.diff().tolist()) <= {0, 1}
-        found = [data.codec.decode(table.x[row][valid[row]][word == i][None])[0].strip() for i in range(1, word.max())]
-        assert set(found) <= known
-
-
-def test_words_do_not_go_over_documents():
-    rows = packed([2, 2, 3], 8, "train", "it")
-    number = numbered(np.zeros(7, np.int64), rows)
-    assert number.tolist() == [[0, 0, 1, 1, 2, 2, 2, 3]]
-    assert gathered(np.arange(7), rows, 9).tolist() == [[0, 1, 2, 3, 4, 5, 6, 9]]
-
-
-def test_marks_of_made_texts():
-    plain, marked = (Dates(BPE(300), 32, 8, train=50, val=5, test=5, marks=m).load() for m in ([], ["word"]))
-    assert torch.equal(plain.train.x, marked.train.x)
-    assert marked.spec.context == {"valid", "word"}
-    data = Markov(Character(), 32, 8, train=20, val=5, test=5, marks=["word", "sentence"]).load()
-    assert data.spec.context == {"word", "sentence"}
-    assert data.oracle is not None
-    assert torch.equal(data.train.context["word"][:, 1:] > data.train.context["word"][:, :-1],
-                       (data.train.x[:, 1:] == 0) & (data.train.x[:, :-1] != 0))  # fmt: skip
-    with pytest.raises(Refused, match=r"data\.marks"):
-        Markov(Character(), 32, 8, marks=["noun"])
-
-
-@each_codec
-def test_entities_are_found_as_they_are_written(file, codec, tmp_path):
-    names = ["Ann Lee", "Ann", "Absent", "\u201cYes"]
-    data = by_line(file, codec, "padded", length=128, entities=names)
-    for row, inside in zip(data.test.x, data.test.context["entity"], strict=True):
-        assert "".join(data.codec.decode(row[inside][None])[0].split()) == "\u201cYesAnnLee"
-    assert "entities: 2 of 4 names occur, 240 times" in data.notes
-    (tmp_path / "names").write_text("\n".join([*names, ""]), encoding="utf-8")
-    assert by_line(file, codec, "padded", length=128, entities=str(tmp_path / "names")).fingerprint() == (
-        data.fingerprint())  # fmt: skip
-
-
-def test_entities_are_whole_words(file):
-    assert Names(["Ann", "Lee"]).inside("Annex Ann, Leeds Lee").nonzero()[0].tolist() == [6, 7, 8, 17, 18, 19]
-    assert Names(["New", "New York"]).inside("New York New, Newark").nonzero()[0].tolist() == [*range(8), 9, 10, 11]
-    for names, what in (
-        (["Nobody"], "none of 1 occurs"),
-        ([], "no names"),
-        (["..."], "letters"),
-        ("/absent", "no file"),
-    ):
-        with pytest.raises(Refused, match=what):
-            by_line(file, entities=names)
 
 
 # -- the hub

@@ -11,9 +11,11 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from denoiselab.data.tokenizer import Tokenizer, points_of
 from denoiselab.spec import Refused
@@ -24,6 +26,7 @@ SHORT = "".join(rf"(?<!\b{word})" for word in ("[A-Z]", "Mr", "Mrs", "Ms", "Dr",
 END = re.compile(rf"""{SHORT}\.+["'”’»)\]]*(?=\s)|[!?…]+["'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|(?=\n[ \t]*\n)""")  # noqa: RUF001
 
 
+@lru_cache(1 << 16)
 def kind(point: int) -> int:
     letter = chr(point)
     if letter.isspace():
@@ -111,13 +114,15 @@ def names(entities: list[str] | str) -> Names:
     return found
 
 
-def marked(codec: Tokenizer, texts: Sequence[str], asked: Sequence[str], known: Names | None) -> dict[str, np.ndarray]:
-    """What is asked of all tokens of texts, one text behind the other: word and sentence int64, entity bool."""
+def marked(codec: Tokenizer, texts: Sequence[str], ids: Sequence[Tensor], asked: Sequence[str],
+           known: Names | None) -> dict[str, np.ndarray]:  # fmt: skip
+    """What is asked of all tokens of texts, `ids` of each, one text behind the other: word and sentence int64, entity
+    bool."""
     found = {name: [np.zeros(0, np.int64)] for name in asked}
     if known is not None:
         found["entity"] = [np.zeros(0, bool)]
-    for text in texts if found else ():
-        starts = np.minimum(codec.starts(text), len(text) - 1)
+    for text, own in zip(texts, ids, strict=True) if found else ():
+        starts = np.minimum(codec.starts(text, own), len(text) - 1)
         for name in asked:
             found[name].append(MARKS[name](text)[starts])
         if known is not None and len(starts):

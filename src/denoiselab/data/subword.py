@@ -21,7 +21,7 @@ import numpy as np
 import tokenizers
 import torch
 
-from denoiselab.data.tokenizer import Tokenizer
+from denoiselab.data.tokenizer import Tokenizer, places
 from denoiselab.files import cache, replacing
 from denoiselab.spec import Refused
 
@@ -57,15 +57,27 @@ class Subword(Tokenizer):
         found = iter(self.model.encode_batch_fast([p for ps in parts for p in ps], add_special_tokens=False))
         return [torch.tensor([i for _ in ps for i in next(found).ids], dtype=torch.int64) for ps in parts]
 
-    def starts(self, text):
-        parts = self.cut(text)
-        first = np.cumsum([0, *map(len, parts)])
-        found = self.model.encode_batch(parts, add_special_tokens=False)
-        rows = [np.array([a for a, _ in e.offsets], dtype=np.int64) + at for e, at in zip(found, first, strict=False)]
-        return np.maximum.accumulate(np.concatenate(rows))
-
     def spell(self, ids):
         return self.model.decode(ids, skip_special_tokens=False)
+
+
+class Bytewise(Subword):
+    """One of ours: every byte is in its vocabulary, and a token is written with one letter a byte."""
+
+    def cut(self, text):
+        return list(pieces(text))
+
+    def unknown(self, text):
+        return Counter()
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Bytes of each token."""
+        return np.array([len(self.model.id_to_token(i)) for i in range(self.size)], np.int64)
+
+    def starts(self, text, ids):
+        sizes = self.lengths[ids.numpy()]
+        return places(text)[sizes.cumsum() - sizes]
 
 
 def pieces(text: str) -> Iterator[str]:
@@ -82,7 +94,7 @@ def roomy(vocabulary: int, others: str) -> int:
     return vocabulary
 
 
-class BPE(Subword):
+class BPE(Bytewise):
     """Byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909) of bytes: any text.
 
     `vocabulary` ids at most, the 256 bytes among them; fewer where the text has no more pairs.
@@ -107,14 +119,8 @@ class BPE(Subword):
         model.train_from_iterator([text], trainer)
         return model
 
-    def cut(self, text):
-        return list(pieces(text))
 
-    def unknown(self, text):
-        return Counter()
-
-
-class Unigram(Subword):
+class Unigram(Bytewise):
     """The pieces under which a text is likeliest (Kudo, 2018, arXiv:1804.10959), of bytes: any text.
 
     From the most frequent parts of words, those that the likeliest splits use least are dropped, until `vocabulary` ids
@@ -149,12 +155,6 @@ class Unigram(Subword):
         model = tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary))
         model.pre_tokenizer, model.decoder = level, tokenizers.decoders.ByteLevel()
         return model
-
-    def cut(self, text):
-        return list(pieces(text))
-
-    def unknown(self, text):
-        return Counter()
 
 
 SEEDS, ROUNDS = 8, 2  # pieces at the start for one at the end; counts for one dropping
@@ -211,6 +211,10 @@ class TokenizerFile(Subword):
 
     def cut(self, text):
         return [text]  # a rule of its own may look at anything
+
+    def starts(self, text, ids):
+        found = self.model.encode(text, add_special_tokens=False)
+        return np.maximum.accumulate(np.array([a for a, _ in found.offsets], np.int64))
 
     def unknown(self, text):
         """What the file's unknown token stands for, or where it has none, what is left out."""

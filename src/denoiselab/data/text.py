@@ -68,7 +68,9 @@ class Form:
         if self.layout == "windows":
             texts = [[ENDS[self.documents].between.join(t)] for t in texts]
         known = None if self.entities is None else names(self.entities)
-        codec, unread = fitted(self.codec, [" ".join(t) for t in texts])
+        # Where rows are padded it is with spaces, so there must be one.
+        more = [] if self.layout == "windows" else [""]
+        codec, unread = fitted(self.codec, [" ".join([*t, *more]) for t in texts])
         notes, tables = [*notes, *unread], []
         for split, some, own in zip(SPLITS, texts, splits, strict=True):
             ids = codec.encode_all(some)
@@ -76,7 +78,7 @@ class Form:
                 notes.append(f"{split}: {lost} documents have no tokens and are left out")
             rows = LAYOUTS[self.layout]([len(row) for row in ids], self.length, split, who)
             notes += rows.notes
-            context = marked(codec, some, self.marks, known)
+            context = marked(codec, some, ids, self.marks, known)
             label = torch.tensor([own[i].label for i in rows.document.tolist()]) if classes else None
             tables.append(table(codec, torch.cat(ids).numpy(), rows, context, self.layout == "packed", label))
         notes += [known.note()] if known else []
@@ -93,15 +95,16 @@ def known_marks(marks: Sequence[str]) -> list[str]:
 def table(codec: Tokenizer, ids: np.ndarray, rows: Layout, context: dict[str, np.ndarray], segmented: bool,
           label: torch.Tensor | None = None) -> Table:  # fmt: skip
     """Tokens and what is known of them, laid out."""
-    space = codec.encode(" ")
-    made = {"valid": torch.from_numpy(rows.source >= 0)}
+    valid = rows.source >= 0
+    space = [] if valid.all() else codec.encode(" ").tolist()
+    made = {"valid": torch.from_numpy(valid)}
     for name, values in context.items():
         made[name] = gathered(values, rows, 0) if values.dtype == bool else numbered(values, rows)
     if segmented:
         made["segment"] = torch.from_numpy(rows.segment)
     if label is not None:
         made["label"] = label
-    return Table(gathered(ids, rows, int(space[0]) if len(space) else 0), made)
+    return Table(gathered(ids, rows, space[0] if space else 0), made)
 
 
 def finished(codec: Tokenizer, tables: list[Table], length: int, n: int | None, notes: list[str],
@@ -254,5 +257,6 @@ def rows(codec: Codec, texts: list[list[str]], length: int, n: int | None, alpha
             raise Refused("data.length is too short for a sample", f"{longest} tokens, data.length={length}",
                           f"give data.length={longest} or more")  # fmt: skip
         lines = LAYOUTS["padded"]([len(row) for row in ids], length, "a", "texts")
-        tables.append(table(codec, torch.cat(ids).numpy(), lines, marked(codec, some, known_marks(marks), None), False))
+        context = marked(codec, some, ids, known_marks(marks), None)
+        tables.append(table(codec, torch.cat(ids).numpy(), lines, context, False))
     return finished(codec, tables, length, n, notes)

@@ -37,8 +37,8 @@ class Tokenizer(Codec):
         """Ids of each text, (L,) int64, each as if it were alone."""
 
     @abc.abstractmethod
-    def starts(self, text: str) -> np.ndarray:
-        """The character at which each token of a text begins, (L,) int64, never falling."""
+    def starts(self, text: str, ids: Tensor) -> np.ndarray:
+        """The character of a text at which each of its tokens, `ids`, begins; (L,) int64, never falling."""
 
     @property
     @abc.abstractmethod
@@ -109,7 +109,7 @@ class Character(Tokenizer):
     def encode_all(self, texts):
         return [self.ids(text) for text in texts]
 
-    def starts(self, text):
+    def starts(self, text, ids):
         return np.arange(len(text))
 
     def ids(self, text: str) -> Tensor:
@@ -137,6 +137,13 @@ def points_of(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4"))
 
 
+def places(text: str) -> np.ndarray:
+    """The number of the character that each byte of UTF-8 belongs to, int64."""
+    points = points_of(text)
+    sizes = 1 + sum((points >= first).astype(np.int64) for first in (0x80, 0x800, 0x10000))
+    return np.repeat(np.arange(len(text)), sizes)
+
+
 class Byte(Tokenizer):
     """The bytes of UTF-8: 256 ids, any text."""
 
@@ -152,10 +159,8 @@ class Byte(Tokenizer):
     def encode_all(self, texts):
         return [torch.from_numpy(np.frombuffer(text.encode(), np.uint8).astype(np.int64)) for text in texts]
 
-    def starts(self, text):
-        points = points_of(text)
-        sizes = 1 + sum((points >= first).astype(np.int64) for first in (0x80, 0x800, 0x10000))
-        return np.repeat(np.arange(len(text)), sizes)
+    def starts(self, text, ids):
+        return places(text)
 
     def spell(self, ids):
         return bytes(ids).decode(errors="replace")
