@@ -1,0 +1,161 @@
+"""Where text is damaged: a rate (B,) to the places that are hit.
+
+Two laws. Of `tokens`, `words`, `sentences` and `entities` each is hit by itself with the probability `rate`. Of spans,
+block and suffix round(n rate) of the n tokens of a row are hit, exactly. A row's places depend on the row alone: not on
+the batch, nor on the padding. At rate 0 nothing is hit.
+"""
+
+import abc
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from denoiselab.corruption.tokens.special import starts
+from denoiselab.spec import Refused, Spec, name
+
+
+class Hit(NamedTuple):
+    """What is hit."""
+
+    touched: Tensor  # (B, L) bool
+    opens: Tensor  # (B, L + 1) int64: spans that begin before token i; those without a token count too
+
+
+class Reach(NamedTuple):
+    """The most there can be in a row."""
+
+    touched: int  # tokens hit
+    spans: int
+    shown: int  # tokens not hit and spans together
+    rate: float  # the highest
+
+
+def runs(touched: Tensor) -> Hit:
+    """Each run of hit tokens is one span."""
+    return Hit(touched, torch.nn.functional.pad(starts(touched).long(), (0, 1)))
+
+
+class Where(abc.ABC):
+    @abc.abstractmethod
+    def __call__(self, ok: Tensor, rate: Tensor, spans: int, context, random) -> Hit:
+        """Hits text that lies where `ok` (B, L) is True, right-padded; rate (B,) float64 in [0, 1], of which `reach`
+        says that there are at most so many spans."""
+
+    @abc.abstractmethod
+    def reach(self, length: int, low: float, high: float) -> Reach:
+        """The most there can be in `length` tokens at rates between low and high."""
+
+    @abc.abstractmethod
+    def accepts(self, spec: Spec) -> Spec:
+        """Refuses text without what it needs."""
+
+
+def alone(length: int, high: float) -> Reach:
+    """Where each is hit by itself all may be, or every other one."""
+    return Reach(length, (length + 1) // 2, length, high)
+
+
+def knows(spec: Spec, who: object, key: str, fix: str) -> Spec:
+    if key not in spec.context:
+        known = ", ".join(sorted(spec.context)) or "nothing"
+        raise Refused(f"{name(who)} needs to know the {key} of each token", f"the data says {known}", fix)
+    return spec
+
+
+class Tokens(Where):
+    """Each token by itself (Devlin et al., 2018, arXiv:1810.04805)."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        return runs((random.uniform(ok.shape) < rate[:, None]) & ok)
+
+    def reach(self, length, low, high):
+        return alone(length, high)
+
+    def accepts(self, spec):
+        return spec
+
+
+class Words(Where):
+    """Each word by itself, all of its tokens at once: whole word masking. `word` (B, L) in the context numbers them."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        return runs((random.uniform(ok.shape).gather(1, context["word"]) < rate[:, None]) & ok)
+
+    def reach(self, length, low, high):
+        return alone(length, high)
+
+    def accepts(self, spec):
+        return knows(spec, self, "word", "use text data that numbers its words, or where=tokens")
+
+
+class Sentences(Where):
+    """Each sentence by itself, all of its tokens at once. `sentence` (B, L) in the context numbers them."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        return runs((random.uniform(ok.shape).gather(1, context["sentence"]) < rate[:, None]) & ok)
+
+    def reach(self, length, low, high):
+        return alone(length, high)
+
+    def accepts(self, spec):
+        return knows(spec, self, "sentence", "use text data that numbers its sentences, or where=tokens")
+
+
+class Entities(Where):
+    """Each run of tokens where `entity` (B, L) in the context is True by itself: names of a user's list."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        entity = context["entity"] & ok
+        number = (starts(entity).cumsum(1) - 1).clamp_(min=0)
+        return runs((random.uniform(ok.shape).gather(1, number) < rate[:, None]) & entity)
+
+    def reach(self, length, low, high):
+        return alone(length, high)
+
+    def accepts(self, spec):
+        return knows(spec, self, "entity", "give the list: data.entities=FILE, or use where=words")
+
+
+# -- so many tokens, in one piece --------------------------------------------------------------------------
+
+
+def counted(ok: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens of each row, and how many of them are hit, (B,) int64."""
+    n = ok.sum(1)
+    return n, (n * rate).round().long()
+
+
+def piece(length: int, low: float, high: float) -> Reach:
+    return Reach(min(length, round(length * high) + 1), 1, min(length, int(length * (1 - low)) + 2), high)
+
+
+class Block(Where):
+    """One block of consecutive tokens, wherever it fits."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        n, hit = counted(ok, rate)
+        begin = (random.uniform((len(ok), 1)).double() * (n - hit + 1)[:, None]).long()
+        place = torch.arange(ok.shape[1], device=ok.device)
+        return runs((place >= begin) & (place < begin + hit[:, None]))
+
+    def reach(self, length, low, high):
+        return piece(length, low, high)
+
+    def accepts(self, spec):
+        return spec
+
+
+class Suffix(Where):
+    """The end of the text: prefix language modelling (Raffel et al., 2019, arXiv:1910.10683)."""
+
+    def __call__(self, ok, rate, spans, context, random):
+        n, hit = counted(ok, rate)
+        place = torch.arange(ok.shape[1], device=ok.device)
+        return runs((place >= (n - hit)[:, None]) & ok)
+
+    def reach(self, length, low, high):
+        return piece(length, low, high)
+
+    def accepts(self, spec):
+        return spec
