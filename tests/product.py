@@ -58,15 +58,8 @@ def content(group, choice):
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {
-        "grid": "even",
-        "schedule": "cosine",
-        "times": "grid",
-        "conditioning": "none",
-        "positions": "rotary",
-        **choices,
-        group: choice,
-    }
+    needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", "positions": "rotary",
+              "where": "random_spans", "shown": "sentinels", "asked": "spans", **choices, group: choice}  # fmt: skip
     config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})

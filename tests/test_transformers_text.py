@@ -164,7 +164,7 @@ def test_what_cannot_be_read_or_built_is_refused_in_words(tmp_path):
     _, t5 = theirs("t5", T5, V, tmp_path / "t5")
     for make, spec, word in (
         (lambda: bert(), IN_PLACE, "path"),
-        (lambda: bert("here", "bert"), IN_PLACE, "architecture.path"),
+        (lambda: bert("here", "bert"), IN_PLACE, "path alone"),
         (lambda: bert(str(tmp_path)), IN_PLACE, "no model"),
         (lambda: bert(str(saved)), IN_PLACE, "4 places"),
         (lambda: bert(str(t5)), IN_PLACE, "pretrained_seq2seq"),

@@ -1,4 +1,4 @@
-"""Damage to text in three parts: *where* it is hit, how that is *shown*, what is *asked*; the rate comes from a schedule.
+"""Damage to text in three parts: *where* it is hit, how that is *shown*, what is *asked*. A schedule says the rate.
 
 A combination whose answer has a place for each token is trained like any denoiser. The others are `Written`: the
 network reads what is seen, (B, S), and writes the target, (B, T), token by token. S and T are the most that L tokens
