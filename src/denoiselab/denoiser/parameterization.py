@@ -260,5 +260,7 @@ class NextToken(Parameterization):
         return spec.of(("tokens",), self).needs(Written, self, fix).having(Decodes)
 
     def build(self, network, corruption, head):
-        assert isinstance(network, Writer), "an architecture that cannot write was accepted"
+        if not isinstance(network, Writer):
+            fix = "use architecture=encoder_decoder or decoder; a network of yours subclasses Writer"
+            raise Refused("NextToken needs a network that writes token by token", type(network).__name__, fix)
         return Writing(network, corruption.schedule, head)
