@@ -1,7 +1,7 @@
 """Denoisers: what the network says, turned into a posterior about clean data. `base` has the theory."""
 
 from denoiselab.denoiser.base import At, Decodes, Denoiser, Spread
-from denoiselab.denoiser.head import Head, Large, Learned, LearnedLog, Logits, Point
+from denoiselab.denoiser.head import Head, Judgement, Large, Learned, LearnedLog, Logits, Point
 from denoiselab.denoiser.parameterization import (
     X0,
     Coefficients,
@@ -12,6 +12,7 @@ from denoiselab.denoiser.parameterization import (
     NextToken,
     OfCoefficients,
     Parameterization,
+    Replaced,
     Residual,
     Subs,
     TokenLogits,
@@ -23,7 +24,8 @@ from denoiselab.denoiser.parameterization import (
 from denoiselab.denoiser.wrappers import Bounded, Clipped, Substituted
 
 __all__ = [
-    "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head", "Karras",
-    "Large", "Learned", "LearnedLog", "Logits", "Mu", "NextToken", "OfCoefficients", "Parameterization", "Point",
-    "Residual", "Spread", "Subs", "Substituted", "TokenLogits", "Tokens", "V", "Velocity", "Writing",
+    "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head",
+    "Judgement", "Karras", "Large", "Learned", "LearnedLog", "Logits", "Mu", "NextToken", "OfCoefficients",
+    "Parameterization", "Point", "Replaced", "Residual", "Spread", "Subs", "Substituted", "TokenLogits", "Tokens", "V",
+    "Velocity", "Writing",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiselab.architecture.base import Selective, Writer
-from denoiselab.corruption import Absorbing, Additive, Corruption, Discrete, Terminal, Written
+from denoiselab.corruption import Absorbing, Additive, Compared, Corruption, Discrete, Terminal, Written
 from denoiselab.denoiser.base import At, Decodes, Denoiser
 from denoiselab.denoiser.head import Head, Logits
 from denoiselab.denoiser.wrappers import Substituted
@@ -233,7 +233,21 @@ class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN)
+        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN).refuses(
+            Compared, self, "use parameterization=replaced"
+        )  # fmt: skip
+
+    def build(self, network, corruption, head):
+        return Tokens(network, corruption.schedule, head)
+
+
+class Replaced(Parameterization):
+    """The network says of each token whether it was replaced: ELECTRA's discriminator (Clark et al., 2020,
+    arXiv:2003.10555)."""
+
+    def accepts(self, spec):
+        fix = "use parameterization=logits, or corruption=damage shown=swapped asked=replaced"
+        return spec.of(("tokens",), self).needs(Compared, self, fix)
 
     def build(self, network, corruption, head):
         return Tokens(network, corruption.schedule, head)

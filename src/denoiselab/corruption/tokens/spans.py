@@ -88,16 +88,16 @@ class DrawnSpans(Where):
 
     def __call__(self, ok, rate, spans, context, random):
         (b, length), (n, hit) = ok.shape, counted(ok, rate)
-        k = spans
-        size = torch.searchsorted(self.cdf.to(ok.device), random.child("size").uniform((b, k)).double(), right=True)
+        size = torch.searchsorted(self.cdf.to(ok.device), random.child("size").uniform((b, spans)).double(), right=True)
         ends = size.clamp_(max=len(self.cdf) - 1).cumsum(1).minimum(hit[:, None])
         ends[:, -1] = hit
         size = ends.diff(dim=1, prepend=ends.new_zeros(b, 1))
-        before = ends - size  # hit tokens before each span
-        used = before < hit[:, None]
-        gap = (random.child("gap").uniform((b, k)).double() * (n - hit + 1)[:, None]).long()
-        gap = gap.masked_fill_(~used, 2 * length).sort(1).values  # clean tokens before each span
-        begin = torch.where(used, gap + before, length).clamp_(max=length)
+        used = ends - size < hit[:, None]
+        gap = (random.child("gap").uniform((b, spans)).double() * (n - hit + 1)[:, None]).long()
+        gap, which = gap.masked_fill_(~used, 2 * length).sort(1, stable=True)  # clean tokens before each span
+        # The last one drawn, which is cut, lies anywhere.
+        size, used = size.gather(1, which), used.gather(1, which)
+        begin = torch.where(used, gap + size.cumsum(1) - size, length).clamp_(max=length)
         opens = ok.new_zeros(b, length + 1, dtype=torch.long).scatter_add_(1, begin, used.long())
         turn = opens.scatter_add(1, (begin + size).clamp_(max=length), -used.long())
         return Hit((turn[:, :length].cumsum(1) > 0) & ok, opens)

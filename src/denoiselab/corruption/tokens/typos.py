@@ -73,9 +73,7 @@ class Typos(Shown):
         most = max(len(kind) for kinds in found for kind in kinds)
         self.count = torch.tensor([[len(kind) for kind in kinds] for kinds in found])  # (V, kinds)
         self.other = torch.tensor([[kind + [0] * (most - len(kind)) for kind in kinds] for kinds in found])
-        can = torch.cat(
-            (self.count[:, :ALWAYS] > 0, torch.ones(len(alphabet), len(KINDS) - ALWAYS, dtype=torch.bool)), 1
-        )
+        can = torch.nn.functional.pad(self.count[:, :ALWAYS] > 0, (0, len(KINDS) - ALWAYS), value=True)
         self.weight = (can * torch.tensor(shares, dtype=torch.float64)).cumsum(1)
 
     def __call__(self, x, ok, hit, most, context, random):
