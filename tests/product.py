@@ -32,9 +32,8 @@ TINY_PARTS = {
     "transformer": {"width": 8, "layers": 1, "heads": 2},
     "encoder_decoder": {"width": 8, "layers": 1, "decoder_layers": 1, "heads": 2},
     "decoder": {"width": 8, "layers": 1, "heads": 2},
-    "transformers_encoder": {"config": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                                        "intermediate_size": 8}},
-    "transformers_seq2seq": {"config": {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}},
+    **{f"{way}_{kind}": {"path": None, "model_type": of, "width": 8, "layers": 1, "heads": 2, "dropout": 0.0}
+       for way in ("transformers", "pretrained") for kind, of in (("encoder", "bert"), ("seq2seq", "t5"))},
     "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
     **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler not in ("one_shot", "autoregressive")},
@@ -59,8 +58,8 @@ def content(group, choice):
 @cache
 def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
-    needed = {"grid": "even", "where": "tokens", "shown": "mask", "asked": "touched", "schedule": "cosine",
-              "times": "grid", "conditioning": "none", "positions": "rotary", **choices, group: choice}  # fmt: skip
+    needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", "positions": "rotary",
+              "where": "random_spans", "shown": "sentinels", "asked": "spans", **choices, group: choice}  # fmt: skip
     config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})

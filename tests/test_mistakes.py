@@ -377,6 +377,8 @@ BAD = {
     "architecture.attention": [[-1], [0], [3], [8]], "architecture.attention_head_dim": [-1, 0, 3],
     "architecture.block_out_channels": [[], [-8], [0], [32, 0]], "architecture.blocks": [-1, 0],
     "architecture.channels": [-1, 0], "architecture.noise": [-0.1, 10], "data.side": [-1, 0],
+    "architecture.decoder_layers": [-1, 0], "cost.smoothing": [-0.1, 1], "positions.buckets": [-1, 0, 2, 7],
+    "positions.distance": [-1, 0, 4], "sampler.temperature": [-1, 1e7], "sampler.top_p": [-1, 0, 1.1],
     "architecture.dropout": [-0.1, 1, 1.5], "architecture.embedding": [-1, 0],
     "architecture.heads": [-1, 0, 3], "architecture.layers": [-1], "architecture.layers_per_block": [-1, 0],
     "architecture.multipliers": [[], [-1], [0], [1, 0]], "architecture.norm_num_groups": [-1, 0, 3],

@@ -15,12 +15,13 @@ from denoiselab.spec import Refused, compose
 
 transformers = pytest.importorskip("transformers", reason="the library is not here: pip install transformers")
 S, T = 6, 7
+SIZES = (16, 2, 2, 0.0)
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
 BART = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}  # fmt: skip
 WRITERS = {"t5": T5, "bart": BART}
-ENCODERS = {"bert": BERT, "roberta": BERT, "electra": BERT | {"embedding_size": 16}}
+ENCODERS = ("bert", "roberta", "electra")
 IN_PLACE = compose(TEXT, TokenMask(Linear(), V), TokenLogits(), Logits())
 WRITTEN = compose(TEXT, Whole(Constant(0.3)), NextToken(), Logits())
 
@@ -57,7 +58,7 @@ def theirs(kind, config, size, folder):
 @pytest.mark.parametrize("kind", WRITERS)
 @torch.no_grad()
 def test_a_writer_says_in_steps_what_it_says_at_once(kind):
-    network, (x, noise, valid, prefix) = built(TransformersSeq2Seq(None, kind, WRITERS[kind]), WRITTEN), question(2)
+    network, (x, noise, valid, prefix) = built(TransformersSeq2Seq(None, kind, *SIZES), WRITTEN), question(2)
     whole = network(x, noise, valid=valid, prefix=prefix, unheard_of=x)
     assert whole.shape == (4, T, V + 2)
     memory = network.encode(x, noise, valid=valid, unheard_of=x)
@@ -77,7 +78,7 @@ def test_a_writer_says_in_steps_what_it_says_at_once(kind):
 @pytest.mark.parametrize("kind", ENCODERS)
 @torch.no_grad()
 def test_an_encoder_answers_the_clean_tokens_and_sees_no_padding(kind):
-    network, (x, noise, valid, _) = built(TransformersEncoder(None, kind, ENCODERS[kind]), IN_PLACE), question(1)
+    network, (x, noise, valid, _) = built(TransformersEncoder(None, kind, *SIZES), IN_PLACE), question(1)
     said = network(x, noise, valid=valid, unheard_of=x)
     assert said.shape == (4, S, V)
     other = torch.where(valid, x, (x + 1) % V)
@@ -90,9 +91,9 @@ def test_an_encoder_answers_the_clean_tokens_and_sees_no_padding(kind):
 def test_token_0_is_no_padding(kind):
     """Its embedding learns, as that of every token does."""
     if kind in WRITERS:
-        network = built(TransformersSeq2Seq(None, kind, WRITERS[kind]), WRITTEN)
+        network = built(TransformersSeq2Seq(None, kind, *SIZES), WRITTEN)
     else:
-        network = built(TransformersEncoder(None, kind, BERT), IN_PLACE)
+        network = built(TransformersEncoder(None, kind, *SIZES), IN_PLACE)
     x, noise, _, prefix = question(1)
     more = {"prefix": prefix} if kind in WRITERS else {}
     network(x, noise, **more).square().sum().backward()
@@ -163,18 +164,19 @@ def test_what_cannot_be_read_or_built_is_refused_in_words(tmp_path):
     _, t5 = theirs("t5", T5, V, tmp_path / "t5")
     for make, spec, word in (
         (lambda: bert(), IN_PLACE, "path"),
-        (lambda: bert("here", "bert"), IN_PLACE, "architecture.path"),
+        (lambda: bert("here", "bert"), IN_PLACE, "path alone"),
         (lambda: bert(str(tmp_path)), IN_PLACE, "no model"),
         (lambda: bert(str(saved)), IN_PLACE, "4 places"),
-        (lambda: bert(str(t5)), IN_PLACE, "transformers_seq2seq"),
-        (lambda: bert(str(t5)), IN_PLACE._replace(vocabulary=3), "transformers_seq2seq"),
+        (lambda: bert(str(t5)), IN_PLACE, "pretrained_seq2seq"),
+        (lambda: bert(str(t5)), IN_PLACE._replace(vocabulary=3), "pretrained_seq2seq"),
         (lambda: seq(str(t5)), WRITTEN._replace(vocabulary=3), "codec=tokenizer_file"),
-        (lambda: bert(None, "berd", BERT), IN_PLACE, "bert"),
-        (lambda: bert(None, "bert", BERT | {"hidden_sise": 3}), IN_PLACE, "hidden_size"),
-        (lambda: bert(None, "bert", BERT | {"num_attention_heads": 3}), IN_PLACE, "makes no bert"),
-        (lambda: bert(None, "bert", BERT), WRITTEN, "encoder_decoder"),
-        (lambda: seq(None, "t5", T5), IN_PLACE, "architecture=transformer"),
-        (lambda: seq(None, "bert", BERT), WRITTEN, "makes no bert"),
+        (lambda: bert(None, "berd", *SIZES), IN_PLACE, "bert"),
+        (lambda: bert(None, "bert", 16, 2, 3, 0.0), IN_PLACE, "heads"),
+        (lambda: bert(None, "bert", 16, 2, 2, 1.0), IN_PLACE, "dropout"),
+        (lambda: bert(None, "bert", 16), IN_PLACE, "heads=None"),
+        (lambda: bert(None, "bert", *SIZES), WRITTEN, "encoder_decoder"),
+        (lambda: seq(None, "t5", *SIZES), IN_PLACE, "architecture=transformer"),
+        (lambda: seq(None, "bert", *SIZES), WRITTEN, "bart"),
     ):
         with pytest.raises(Refused) as caught:
             make().accepts(spec)

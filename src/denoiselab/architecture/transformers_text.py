@@ -9,12 +9,15 @@ tokens, which begin as its own of the same meaning. Neither is told the time.
 import abc
 import importlib.util
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Writer, whole, writing
+from denoiselab.architecture.base import Architecture, Writer, leaving_out, whole, writing
+from denoiselab.architecture.transformer import shared
 from denoiselab.spec import Refused, Spec, near
 
 NEEDED = "FOLDER, as save_pretrained writes it: config.json and *.safetensors"
@@ -23,19 +26,31 @@ FAILS = (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, At
 
 
 class OfTransformers(Architecture):
-    """A model of `model_type` with `config`, whose keys are called and mean as in the library; or the one in the folder
-    `path`, with both of them null."""
+    """A model of `model_type` with new weights, of `width`, `layers` (of each part), `heads` and `dropout`, its inner
+    layers 4 times as wide; or the one in the folder `path`, with all of these null."""
 
     written: bool  # is it an encoder-decoder?
+    sizes: Mapping[str, Callable[..., dict]]  # the library's names of sizes, by model_type
 
-    def __init__(self, path: str | None = None, model_type: str | None = None, config: dict | None = None):
-        if (path is None) == (model_type is None) or (path is not None and config):
+    def __init__(self, path: str | None = None, model_type: str | None = None, width: int | None = None,
+                 layers: int | None = None, heads: int | None = None, dropout: float | None = None):  # fmt: skip
+        sizes = {"width": width, "layers": layers, "heads": heads, "dropout": dropout}
+        given = [value for value in (model_type, *sizes.values()) if value is not None]
+        if given and (path is not None or len(given) < 5):
             raise Refused(
-                f"{type(self).__name__} is built of a model_type and a config, or read from a path",
-                f"path={path} model_type={model_type}",
-                f"architecture.path={NEEDED}, with architecture.model_type=null architecture.config=null",
+                f"{type(self).__name__} is made of a model_type and its sizes, or read from a path",
+                f"path={path} model_type={model_type} {' '.join(f'{k}={v}' for k, v in sizes.items())}",
+                "give all but the path; or architecture=pretrained_encoder or pretrained_seq2seq with a path alone",
             )  # fmt: skip
-        self.path, self.model_type, self.config, self.tried = path, model_type, dict(config or {}), set()
+        if path is None and not given:
+            raise Refused("which model?", "no architecture.path", f"give architecture.path={NEEDED}")
+        if model_type is not None and model_type not in self.sizes:
+            what = f"{type(self).__name__} makes models of a few types"
+            raise Refused(what, f"architecture.model_type={model_type}", near(model_type, self.sizes))
+        if width is not None:
+            shared(width, layers, heads, self)
+            leaving_out(dropout)
+        self.path, self.model_type, self.wanted = path, model_type, sizes
 
     @property
     @abc.abstractmethod
@@ -51,44 +66,29 @@ class OfTransformers(Architecture):
     def accepts(self, spec):
         spec = self.fitting(spec)
         if importlib.util.find_spec("transformers") is None:
-            raise Refused(
-                f"{type(self).__name__} needs the library transformers",
-                "it is not installed",
-                "pip install transformers",
-            )
-        key = (spec.vocabulary, spec.specials, spec.shape, spec.target)
-        if key not in self.tried:
+            who = type(self).__name__
+            raise Refused(f"{who} needs the library transformers", "it is not installed", "pip install transformers")
+        if self.path is not None:
             self.judged(spec)
-            self.tried.add(key)
         return spec
 
     def judged(self, spec: Spec) -> None:
-        """Refuses what could not be built or read."""
-        if self.path is not None:
-            known = described(self.folder)
-            places, needed = known.get("max_position_embeddings"), longest(spec)
-            if places is not None and places < needed:
-                raise Refused(f"the model in {self.folder} knows {places} places", f"texts of {needed} tokens",
-                              "use shorter texts: data.length")  # fmt: skip
-            if bool(known.get("is_encoder_decoder")) is not self.written:
-                other = "transformers_encoder" if self.written else "transformers_seq2seq"
-                raise Refused(f"the model in {self.folder} is of the other kind", known.get("model_type"),
-                              f"use architecture={other}")  # fmt: skip
-            size = own_ids(self.folder, known)
-            if spec.vocabulary != size:
-                raise Refused(
-                    f"the model in {self.folder} has its own ids, {size} of them", f"{spec.vocabulary} of the data",
-                    f"use its tokenizer: codec=tokenizer_file codec.path={self.folder}/tokenizer.json",
-                )  # fmt: skip
-            return
-        try:
-            with torch.random.fork_rng(devices=[]), torch.device("meta"):
-                self.made(spec)
-        except Refused:
-            raise
-        except FAILS as e:
-            got, fix = str(e).strip().split("\n")[0][:150], "correct architecture.config"
-            raise Refused(f"the library makes no {self.model_type} of this", got or type(e).__name__, fix) from e
+        """Refuses a model that does not fit."""
+        known = described(self.folder)
+        places, needed = known.get("max_position_embeddings"), longest(spec)
+        if places is not None and places < needed:
+            raise Refused(f"the model in {self.folder} knows {places} places", f"texts of {needed} tokens",
+                          "use shorter texts: data.length")  # fmt: skip
+        if bool(known.get("is_encoder_decoder")) is not self.written:
+            other = "pretrained_encoder" if self.written else "pretrained_seq2seq"
+            raise Refused(f"the model in {self.folder} is of the other kind", known.get("model_type"),
+                          f"use architecture={other}")  # fmt: skip
+        size = own_ids(self.folder, known)
+        if spec.vocabulary != size:
+            raise Refused(
+                f"the model in {self.folder} has its own ids, {size} of them", f"{spec.vocabulary} of the data",
+                f"use its tokenizer: codec=tokenizer_file codec.path={self.folder}/tokenizer.json",
+            )  # fmt: skip
 
     @property
     def folder(self) -> Path:
@@ -115,20 +115,11 @@ class OfTransformers(Architecture):
     def made(self, spec: Spec) -> nn.Module:
         """With new weights."""
         from transformers import AutoConfig
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-        if self.model_type not in CONFIG_MAPPING_NAMES:
-            raise Refused("the library knows no such model", f"architecture.model_type={self.model_type}",
-                          near(str(self.model_type), CONFIG_MAPPING_NAMES))  # fmt: skip
-        usual = AutoConfig.for_model(self.model_type)
-        known = {*usual.to_dict(), *usual.attribute_map}
-        for key in self.config:
-            if key not in known:
-                raise Refused(f"{self.model_type} has no such key", f"architecture.config.{key}", near(key, known))
         told = {"vocab_size": 1 + spec.vocabulary + len(spec.specials), "pad_token_id": 0}
-        if "max_position_embeddings" in known:
-            told["max_position_embeddings"] = longest(spec) + 2  # RoBERTa counts from 2
-        config = AutoConfig.for_model(self.model_type, **{**told, **self.config})
+        config = AutoConfig.for_model(
+            self.model_type, **told, **self.sizes[self.model_type](**self.wanted, length=longest(spec))
+        )
         return self.auto.from_config(config, attn_implementation="sdpa")
 
 
@@ -173,10 +164,34 @@ def begun(model: nn.Module, spec: Spec, folder: Path) -> None:
                 break
 
 
+def of_bert(width: int, layers: int, heads: int, dropout: float, length: int) -> dict:
+    return {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "intermediate_size": 4 * width, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout,
+            "max_position_embeddings": length + 2}  # fmt: skip
+
+
+def of_electra(width: int, **sizes) -> dict:
+    return of_bert(width, **sizes) | {"embedding_size": width}
+
+
+def of_t5(width: int, layers: int, heads: int, dropout: float, length: int) -> dict:
+    return {"d_model": width, "d_kv": width // heads, "d_ff": 4 * width, "num_layers": layers, "num_heads": heads,
+            "dropout_rate": dropout}  # fmt: skip
+
+
+def of_bart(width: int, layers: int, heads: int, dropout: float, length: int) -> dict:
+    both = {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}
+    sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in both.items()}
+    return {"d_model": width, "dropout": dropout, "attention_dropout": dropout, "max_position_embeddings": length,
+            **sides}  # fmt: skip
+
+
 class TransformersEncoder(OfTransformers):
     """A masked language model: BERT (Devlin et al., 2018, arXiv:1810.04805) and its kin."""
 
     written = False
+    # RoBERTa counts places from 2.
+    sizes: ClassVar = {"bert": of_bert, "roberta": of_bert, "electra": of_electra}
 
     @property
     def auto(self):
@@ -196,6 +211,7 @@ class TransformersSeq2Seq(OfTransformers):
     arXiv:1910.13461) and their kin."""
 
     written = True
+    sizes: ClassVar = {"t5": of_t5, "bart": of_bart}
 
     @property
     def auto(self):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from denoiselab.architecture.base import Selective, Writer
 from denoiselab.corruption import Absorbing, Additive, Compared, Corruption, Discrete, Terminal, Written
 from denoiselab.denoiser.base import At, Decodes, Denoiser
-from denoiselab.denoiser.head import Head
+from denoiselab.denoiser.head import Head, Logits
 from denoiselab.denoiser.wrappers import Substituted
 from denoiselab.posterior import Chosen, Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
@@ -64,8 +64,9 @@ class Tokens(Denoiser):
 
     def forward(self, x_t, t, *, seen=None, previous=None, asked=None, **context):
         x, noise = x_t if seen is None else seen, t.float().expand(len(x_t))
+        selects = isinstance(self.network, Selective) and isinstance(self.head, Logits)
         # A compiler needs sizes that it knows.
-        if asked is None or not isinstance(self.network, Selective) or torch.compiler.is_compiling():
+        if asked is None or not selects or torch.compiler.is_compiling():
             return self.said(self.network(x, noise, **context), x_t, t)
         # Before the network is: a GPU waits here for little.
         index = asked.flatten().nonzero()[:, 0]
@@ -232,8 +233,9 @@ class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
     def accepts(self, spec):
-        spec = spec.of(("tokens",), self).refuses(Compared, self, "use parameterization=replaced")
-        return spec.refuses(Written, self, WRITTEN)
+        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN).refuses(
+            Compared, self, "use parameterization=replaced"
+        )  # fmt: skip
 
     def build(self, network, corruption, head):
         return Tokens(network, corruption.schedule, head)
@@ -272,5 +274,7 @@ class NextToken(Parameterization):
         return spec.of(("tokens",), self).needs(Written, self, fix).having(Decodes)
 
     def build(self, network, corruption, head):
-        assert isinstance(network, Writer), "an architecture that cannot write was accepted"
+        if not isinstance(network, Writer):
+            fix = "use architecture=encoder_decoder or decoder; a network of yours subclasses Writer"
+            raise Refused("NextToken needs a network that writes token by token", type(network).__name__, fix)
         return Writing(network, corruption.schedule, head)

@@ -5,7 +5,7 @@ import abc
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Absorbing, Additive
+from denoiselab.corruption import Absorbing, Additive, Compared
 from denoiselab.posterior import Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
@@ -85,6 +85,7 @@ class CrossEntropy(Cost):
 
     def accepts(self, spec):
         if self.smoothing:
+            spec.refuses(Compared, self, "leave out cost.smoothing")
             spec.refuses(Absorbing, self, "leave out cost.smoothing: with this corruption the loss is a likelihood")
         return spec.of(("tokens",), self)
 

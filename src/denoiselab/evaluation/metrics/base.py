@@ -47,9 +47,6 @@ class Evidence(NamedTuple):
     x_t: Tensor  # corrupted
     restored: Tensor  # what the sampler made of it, of the shape of `clean`; of a text that is written, the whole
     touched: Tensor  # bool, of the shape of `clean`
-    valid: Tensor | None = None  # bool: where `clean` is text, if it is padded
-    restored_valid: Tensor | None = None  # the same of `restored`
-    x_t_valid: Tensor | None = None  # and of `x_t`
     samples: Tensor | None = None  # new samples, if the sampler generates
     asked: Mapping[str, Tensor] = {}  # the context that told the network what to make, (N, ...) each
     module: DenoisingModule | None = None
@@ -57,6 +54,9 @@ class Evidence(NamedTuple):
     batch_size: int = 256  # of what the module is asked at a time
     pulse: Callable[[], None] = nothing  # called now and then, as a sign of life
     kept: dict | None = None  # what metrics made and share, such as features
+    valid: Tensor | None = None  # bool: where `clean` is text, if it is padded
+    restored_valid: Tensor | None = None  # the same of `restored`
+    x_t_valid: Tensor | None = None  # and of `x_t`
 
     @property
     def device(self) -> torch.device:
