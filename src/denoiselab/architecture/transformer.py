@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Timeless, leaving_out, whole
 from denoiselab.architecture.blocks import Block, rotary
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.spec import Refused, Spec
@@ -28,7 +28,8 @@ class Transformer(Architecture):
         self.dropout, self.conditioning = leaving_out(dropout), conditioning
 
     def accepts(self, spec):
-        return self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
+        spec = self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
+        return spec if self.time else spec.having(Timeless)
 
     def build(self, spec):
         return TransformerNetwork(spec, self)
