@@ -33,11 +33,8 @@ def parse(arguments: list[str], defaults: dict) -> dict:
             try:
                 values[key] = int(value)
             except ValueError:
-                raise Refused(
-                    f"{key} is a whole number",
-                    word,
-                    f"for example {key}={defaults[key] if isinstance(defaults[key], int) and defaults[key] else EXAMPLES.get(key, 20)}",
-                ) from None
+                example = EXAMPLES.get(key) or values[key] or 20
+                raise Refused(f"{key} is a whole number", word, f"for example {key}={example}") from None
         else:
             values[key] = value
     if not values["run"]:

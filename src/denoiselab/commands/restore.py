@@ -7,8 +7,8 @@ from denoiselab.commands.arguments import parse, sampling, wished
 from denoiselab.spec import Refused
 
 HELP = """denoiselab restore run=FOLDER input=PICTURE [noise=25 | mask=PICTURE] [output=FOLDER] [sampler=NAME] [steps=N]
-                  [sampler.KEY=VALUE] [grid=NAME] [grid.KEY=VALUE] [rounds=1] [label=3 | caption=WORDS] [seed=0] [resize=false] [weights=best]
-                  [plugins=PACKAGE]
+                  [sampler.KEY=VALUE] [grid=NAME] [grid.KEY=VALUE] [rounds=1]
+                  [label=3 | caption=WORDS] [seed=0] [resize=false] [weights=best] [plugins=PACKAGE]
 
 Restores pictures: a file, or all below a folder. A classical denoiser takes them as they are. A run that generates
 removes Gaussian noise of a known strength (noise=, the standard deviation on the 0 .. 255 scale), or makes anew what a

@@ -11,9 +11,8 @@ from denoiselab.commands.progress import bar
 from denoiselab.spec import Refused
 
 HELP = """denoiselab sample run=FOLDER [n=64] [sampler=NAME] [steps=N] [sampler.KEY=VALUE] [grid=NAME] [grid.KEY=VALUE]
-                  [seed=0] [batch_size=256]
-                  [weights=best] [label=3] [caption="a red circle"] [guidance=NAME] [guidance.KEY=VALUE]
-                  [template=TEXT] [output=FOLDER] [plugins=PACKAGE]
+                  [seed=0] [batch_size=256] [weights=best] [label=3] [caption="a red circle"]
+                  [guidance=NAME] [guidance.KEY=VALUE] [template=TEXT] [output=FOLDER] [plugins=PACKAGE]
 
 Makes n new samples with a finished run: a grid (or a text file), the raw arrays (samples.safetensors) and the
 timing (timing.json) go to output, by default a folder below FOLDER/samples/. Sample i is the same whatever the batch
@@ -21,8 +20,9 @@ size. A run that was trained with plugins imports them only if they are named he
 
 label= and caption= say what to make, one or several with commas, given to the samples in turn; left out, it is what
 the test split has. What each was asked for is in samples.json, and the grid is sorted by it. guidance=3 is short for
-guidance=classifier_free guidance.weight=3; guidance=classifier works on runs that were told no label too. sampler.KEY=VALUE and grid.KEY=VALUE give arguments of
-the sampler and of its grid: sampler.temperature=0.8, grid.rho=5.
+guidance=classifier_free guidance.weight=3; guidance=classifier works on runs that were told no label too.
+
+sampler.KEY=VALUE and grid.KEY=VALUE give arguments of the sampler and of its grid: sampler.temperature=0.8, grid.rho=5.
 
 template="The scientist [MASK] the solution" completes a text, of which all else is kept: [MASK] is one token, [MASK*5]
 five. n is 4 where it is not given. Runs on masked text take it, with any sampler that they take, and with

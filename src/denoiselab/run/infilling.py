@@ -13,6 +13,7 @@ the holes, which is then cut off; one that answers at once is told, by `valid`, 
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -131,6 +132,6 @@ def filled(run: Run, agreed: Spec, ids: Tensor, hidden: Tensor, there: Tensor, s
 def texts(run: Run, found: Tensor, template: Template) -> list[list[tuple[str, bool]]]:
     """Each completed text as runs of characters, and whether they were filled in."""
     ends = [0, *((template.hidden[1:] != template.hidden[:-1]).nonzero().flatten() + 1).tolist(), template.size]
-    cuts = [(a, b) for a, b in zip(ends, ends[1:], strict=False) if a < b <= template.size]
+    cuts = [(a, b) for a, b in pairwise(ends) if a < b <= template.size]
     columns = [(run.data.codec.decode(found[:, a:b]), bool(template.hidden[a])) for a, b in cuts]
     return [[(column[i], new) for column, new in columns] for i in range(len(found))]

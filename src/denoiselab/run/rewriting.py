@@ -12,6 +12,7 @@ not know, of which it sees the unknown symbol, or a space. Of a text with [MASK]
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def accepts(run: Run, sampler: Sampler, text: str) -> Spec:
         return infilling.accepts(run, sampler)
     if Absorbing in agreed.facts:
         raise Refused(f"this run fills masks, and there is no {MASK} in the text", type(run.corruption).__name__,
-                      f"write {MASK} where a token is missing, [MASK*5] for five; or give a run that corrects text")  # fmt: skip
+                      f"write {MASK} where a token is missing, or give a run that corrects text")  # fmt: skip
     if Generates in agreed.facts:
         raise Refused("this run generates, and does not say how much of a text is damaged", type(sampler).__name__,
                       f"write {MASK} where a token is missing, or give a run that corrects text")  # fmt: skip
@@ -110,32 +111,26 @@ def cut(text: str, fits: Callable[[str], int], by_line: bool) -> Iterator[str]:
 
 def best(piece: str) -> int:
     """Where a piece that must end within is best ended: no earlier than half of it, unless at a word."""
-    holes = [hole.span() for hole in HOLE.finditer(piece)]
     for end in ENDS:
-        found = [m.end() for m in end.finditer(piece) if not any(a < m.end() < b for a, b in holes)]
+        found = [m.end() for m in end.finditer(piece)]
         if found and (2 * found[-1] >= len(piece) or end is ENDS[-1]):
             return found[-1]
-    # Within a word: not within a hole.
-    opened = piece.rfind("[MASK")
-    return opened if opened > 0 and "]" not in piece[opened:] else len(piece)
+    return len(piece)
 
 
-def room(codec: Tokenizer, length: int) -> Callable[[str], int]:
-    """How many first characters of a text fit in `length` tokens, for `cut`. A character takes a few tokens at most."""
+def room(codec: Tokenizer, length: int, hole: str) -> Callable[[str], int]:
+    """How many first characters of a text fit in `length` tokens, for `cut`; `hole` is a token."""
+
+    def tokens(text: str) -> int:
+        return text.count(hole) + sum(len(codec.encode(readable(codec, part))) for part in text.split(hole) if part)
 
     def fits(text: str) -> int:
         size = min(len(text), 8 * length)  # a longer token than 8 characters is rare, and the piece is shorter then
-        # Holes are counted as they are filled, not as they are written.
-        while tokens(codec, text[:size]) > length and size > 1:
-            size = max(1, min(size - 1, size * length // tokens(codec, text[:size])))
+        while (n := tokens(text[:size])) > length and size > 1:
+            size = max(1, min(size - 1, size * length // n))
         return size
 
     return fits
-
-
-def tokens(codec: Tokenizer, text: str) -> int:
-    known = sum(int(hole[1] or 1) for hole in HOLE.finditer(text))
-    return known + sum(len(codec.encode(readable(codec, piece))) for piece in HOLE.split(text)[::2] if piece)
 
 
 def readable(codec: Tokenizer, text: str) -> str:
@@ -151,15 +146,17 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
              pulse: Callable[[int], None] = lambda done: None) -> Restored:  # fmt: skip
     """A text by \\n, restored. Piece i is a function of (seed, i) and of what is in it. `pulse` is told how many pieces
     are done."""
-    agreed, codec = accepts(run, sampler, text), run.data.codec
+    agreed, codec, holes = accepts(run, sampler, text), run.data.codec, bool(HOLE.search(text))
+    # A hole is a character that no text has: as many as it has tokens.
+    hole = next(c for c in map(chr, range(0xFDD0, 0xFDF0)) if c not in text)
+    text = HOLE.sub(lambda found: hole * int(found[1] or 1), text)
     writes = Written in agreed.facts
     by_line = "valid" in run.spec.context or writes or bool(codec.unknown("\n"))
-    pieces = list(cut(text, room(codec, run.spec.shape[0]), by_line))
+    pieces = list(cut(text, room(codec, run.spec.shape[0], hole), by_line))
     asked = [i for i, piece in enumerate(pieces) if piece.strip()]
-    holes = bool(HOLE.search(text))
-    asked = [i for i in asked if not holes or HOLE.search(pieces[i])]
+    asked = [i for i in asked if not holes or hole in pieces[i]]
     answer, left = list(pieces), 0
-    how = filled if holes else written if writes else corrected
+    how = partial(filled, hole) if holes else written if writes else corrected
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
         device = run.module.device
@@ -168,10 +165,11 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
             left += said is None
             answer[i] = pieces[i] if said is None else said
         pulse(len(some))
-    copied = codec.unknown(HOLE.sub("", text))
+    copied = codec.unknown(text.replace(hole, ""))
     if by_line:
         copied.pop("\n", None)
-    return Restored("".join(answer), list(zip(pieces, answer, strict=True)), copied, left)
+    pairs = [(piece.replace(hole, MASK), said.replace(hole, MASK)) for piece, said in zip(pieces, answer, strict=True)]
+    return Restored("".join(said for _, said in pairs), pairs, copied, left)
 
 
 def laid(run: Run, pieces: list[str]) -> tuple[Tensor, Tensor]:
@@ -229,18 +227,18 @@ def written(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str |
     return answers
 
 
-def filled(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
-    """Masks within pieces, all else kept."""
+def filled(hole: str, run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
+    """Holes within pieces, all else kept."""
     codec, agreed, device = run.data.codec, infilling.accepts(run, sampler), run.module.device
-    templates = [infilling.read(readable(codec, piece), codec, run.spec.shape[0]) for piece in pieces]
+    known = [MASK.join(readable(codec, part) for part in piece.split(hole)) for piece in pieces]
+    templates = [infilling.read(text, codec, run.spec.shape[0]) for text in known]
     ids, hidden = (torch.stack([t[i] for t in templates]).to(device) for i in (0, 1))
     there = torch.arange(ids.shape[1], device=device) < torch.tensor([[t.size] for t in templates], device=device)
     found = infilling.filled(run, agreed, ids, hidden, there, sampler, random, nothing, {})
     answers: list[str | None] = []
     for piece, template, row in zip(pieces, templates, torch.where(hidden, found, ids).cpu(), strict=True):
-        new = iter(text for text, is_new in infilling.texts(run, row[None], template)[0] if is_new)
         # Holes side by side are one run of tokens.
-        parts = re.split(r"((?:\[MASK(?:\*\d{1,6})?\])+)", piece)
-        text = "".join(part if i % 2 == 0 else next(new) for i, part in enumerate(parts))
-        answers.append(None if text.count("\n") != piece.count("\n") or "\r" in text else text)
+        new = iter([text for text, is_new in infilling.texts(run, row[None], template)[0] if is_new])
+        text = re.sub(f"{hole}+", lambda _, new=new: next(new), piece)
+        answers.append(text if LINE_END.findall(text) == LINE_END.findall(piece) else None)
     return answers

@@ -34,7 +34,7 @@ class Sharpened(Denoiser):
         belief = self.inner(x_t, t, seen=seen, previous=previous, **context)
         logits = belief.logits / self.temperature
         if self.top_p < 1:
-            p, order = logits.softmax(-1).sort(-1, descending=True, stable=True)
+            p, order = logits.softmax(-1).sort(dim=-1, descending=True, stable=True)
             beyond = p.cumsum(-1) - p >= self.top_p  # the likeliest has nothing before it
             logits = logits.masked_fill(torch.zeros_like(beyond).scatter_(-1, order, beyond), -torch.inf)
         return Categorical(logits)
@@ -140,7 +140,7 @@ class Confident(Step):
                 sure = sure - noise * (-u.log()).log().to(sure)
             # Rounded down, but for what a division has lost: 7 of 10 must not become 6.
             left = (most * hit_s + 1e-6).floor()
-            rank = sure.masked_fill(~hidden, torch.inf).argsort(1, stable=True).argsort(1)
+            rank = sure.masked_fill(~hidden, torch.inf).argsort(dim=1, stable=True).argsort(1)
             return torch.where(hidden & (rank >= left), drawn, x_t), Past(belief, (most,))
 
         return move
@@ -150,15 +150,16 @@ class Confident(Step):
 
 
 class Within(Denoiser):
-    """A belief about a part of `whole` (B, L), the places from `first` on: the rest is seen as it is."""
+    """A belief about the places from `first` on of a text `around` (B, L), given in the context: the rest of it is seen
+    as it is."""
 
-    def __init__(self, inner: Denoiser, whole: Tensor, first: int):
+    def __init__(self, inner: Denoiser, first: int):
         super().__init__()
-        self.inner, self.whole, self.first = inner, whole, first
+        self.inner, self.first = inner, first
 
-    def forward(self, x_t, t, *, seen=None, previous=None, **context):
+    def forward(self, x_t, t, *, seen=None, previous=None, around=None, **context):
         last = self.first + x_t.shape[1]
-        whole = torch.cat((self.whole[:, : self.first], x_t, self.whole[:, last:]), 1)
+        whole = torch.cat((around[:, : self.first], x_t, around[:, last:]), 1)
         return Categorical(self.inner(whole, t, **context).logits[:, self.first : last])
 
 
@@ -185,8 +186,8 @@ class Blocks(Sampler):
             loop = self.loops.setdefault(moves, Loop(self.step, self.grid, moves))
             first, last = i * self.size, min((i + 1) * self.size, length)
             # The step sees the block alone, and asks about it within the text.
-            inner = Within(denoiser, x_t, first)
-            done = loop(inner, corruption, x_t[:, first:last], t, random.child(i), pulse, **context)
+            inner, own = Within(denoiser, first), {**context, "around": x_t}
+            done = loop(inner, corruption, x_t[:, first:last], t, random.child(i), pulse, **own)
             x_t = torch.cat((x_t[:, :first], done, x_t[:, last:]), 1)
         return x_t
 
@@ -202,6 +203,7 @@ class Blocks(Sampler):
     def accepts(self, spec):
         spec = spec.of(("tokens",), self).needs(Absorbing, self, HIDES)
         if 0 in (shares := self.shares(spec.shape[0])):
-            raise Refused(f"every block of {self.size} tokens takes a move", f"{len(shares)} blocks, {self.steps} steps",
+            got = f"{len(shares)} blocks, {self.steps} steps"
+            raise Refused(f"every block of {self.size} tokens takes a move", got,
                           f"give sampler.steps={len(shares)} or more, or larger blocks: sampler.size=")  # fmt: skip
         return Loop(self.step, self.grid, self.steps).accepts(spec)
