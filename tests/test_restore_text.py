@@ -259,14 +259,22 @@ def test_a_diff_shows_what_was_removed_and_what_was_added():
     assert parts["bold green"] == "cot"
 
 
-def test_a_long_line_is_restored_in_time_that_grows_with_it():
-    """By the number of times that characters are read."""
-    codec, read = Character().fit(LETTERS), []
-    run = opened(16, codec=codec)
+def test_the_work_grows_with_the_length_of_a_line():
+    """By how many characters are looked at."""
+    read = []
+
+    class Looked(str):
+        def __getitem__(self, key):
+            read.append(len(found := super().__getitem__(key)))
+            return found
+
+    codec = Character().fit(LETTERS)
     plain = codec.encode
     codec.encode = lambda text: read.append(len(text)) or plain(text)
-    restored(run, "u cut sat " * 300)
-    once = sum(read)
-    read.clear()
-    restored(run, "u cut sat " * 600)
-    assert sum(read) < 2.2 * once
+    spent = []
+    for n in (300, 600):
+        fits = rewriting.room(codec, 16, "\ufdd0")
+        assert "".join(rewriting.cut(Looked("u cut sat " * n), fits, False, 128)) == "u cut sat " * n
+        spent.append(sum(read))
+        read.clear()
+    assert spent[1] < 2.2 * spent[0]

@@ -157,6 +157,24 @@ def test_the_command_writes_and_shows_completions(runs, tmp_path, capsys):
     assert load_file(out / "samples.safetensors")["samples"].shape == (4, 24)
 
 
+@pytest.mark.parametrize("cell", ["masked", "bert", "masked_padded"])
+def test_masks_in_a_letter_are_filled_from_the_command_line(cell, runs, tmp_path, capsys):
+    text = "the [MASK] c[MASK*2]t\r\n\r\nÉ and [MASK][MASK]\r\n" + "no hole here " * 9 + "[MASK*30]end"
+    if cell == "masked_padded":
+        text = "[MASK*3]day, 5 March 19[MASK*2]\r\nÉ 5.5.20[MASK]\n"
+    path, out = tmp_path / "letter.txt", tmp_path / "corrected.txt"
+    path.write_bytes(text.encode())
+    assert run(["restore", f"run={runs[cell]}", f"input={path}", f"output={out}"]) == 0
+    said, found = capsys.readouterr().out, out.read_bytes().decode()
+    assert "1 characters of 1 kinds are not known" in said
+    holes = infilling.HOLE.sub(lambda hole: "\0" * int(hole[1] or 1), text)
+    assert len(found) == len(holes)
+    assert all(a == b for a, b in zip(holes, found, strict=True) if a != "\0")
+    assert "\0" not in found
+    assert run(["restore", f"run={runs[cell]}", f"input={path}", f"output={out}"]) == 2
+    assert "written over" in capsys.readouterr().err
+
+
 REFUSED = {
     "no_mask": ("masked", ["template=the cat"], "where something is missing"),
     "long": ("masked", ["template=" + "a" * 40 + "[MASK]"], "24 tokens"),

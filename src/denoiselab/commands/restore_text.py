@@ -36,7 +36,7 @@ def command(run, asked: dict) -> None:
     if not there.is_dir():
         raise Refused(f"{target} cannot be made", f"{there} is a file", "give another file: output=FILE")
     rewriting.accepts(run, sampler, letter.text)
-    with bar(len(letter.text), "restoring") as pulse:
+    with bar(-(-len(letter.text) // run.spec.shape[0]), "restoring") as pulse:
         found = rewriting.restored(run, letter.text, sampler, asked["seed"], lambda n: [pulse() for _ in range(n)])
     with replacing(target) as temporary:
         temporary.write_bytes(letter.spelled(found.text).encode())

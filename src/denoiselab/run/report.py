@@ -11,7 +11,7 @@ from torch import Tensor
 
 from denoiselab.data.base import Loaded
 from denoiselab.evaluation import asked as asking
-from denoiselab.evaluation import figures
+from denoiselab.evaluation import figures, page
 from denoiselab.evaluation.metrics.base import Evidence, evenly
 from denoiselab.evaluation.shown import Shown
 from denoiselab.files import write_json
@@ -31,7 +31,7 @@ def words(data: Loaded, ids: Tensor, specials: int) -> list[list[str]]:
 
 
 def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logger: Logger, step: int) -> None:
-    """Clean, corrupted, restored: samples/restored.png or .txt, and the log."""
+    """Clean, corrupted, restored: samples/restored.png, or .txt and a colored .html, and the log."""
     # Evenly: all severities, since the times of a held-out split rise with the place.
     n = len(evidence.clean)
     if spec.kind == "tokens":
@@ -39,6 +39,7 @@ def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logge
         texts = [words(data, x[some], len(spec.specials)) for x in (evidence.clean, evidence.x_t, evidence.restored)]
         touched = evidence.touched[some].tolist()
         figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
+        page.save(folder / "samples" / "restored.html", *texts, touched)
         logger.table("restored", *figures.text_rows(*texts, touched), step)
         return
     named = {"clean": evidence.clean, "corrupted": evidence.x_t, "restored": evidence.restored}

@@ -96,13 +96,13 @@ def accepts(run: Run, sampler: Sampler, text: str) -> Spec:
     return agreed
 
 
-def cut(text: str, fits: Callable[[str], int], by_line: bool) -> Iterator[str]:
+def cut(text: str, fits: Callable[[str], int], by_line: bool, window: int = 1 << 16) -> Iterator[str]:
     """Pieces that give the text together. `fits` says how many of the first characters of a text a run can take, at
-    least 1; what is between two pieces of lines, with `by_line`, is a piece of its own, "\\n"."""
+    least 1, and is shown `window` of them; what is between two lines, with `by_line`, is a piece of its own, "\\n"."""
     for part in re.split(r"(\n)", text) if by_line else [text]:
         begin = 0
         while begin < len(part):
-            most = fits(part[begin:])
+            most = fits(part[begin : begin + window])
             if begin + most < len(part):
                 most = best(part[begin : begin + most])
             yield part[begin : begin + most]
@@ -125,7 +125,7 @@ def room(codec: Tokenizer, length: int, hole: str) -> Callable[[str], int]:
         return text.count(hole) + sum(len(codec.encode(readable(codec, part))) for part in text.split(hole) if part)
 
     def fits(text: str) -> int:
-        size = min(len(text), 8 * length)  # a longer token than 8 characters is rare, and the piece is shorter then
+        size = len(text)
         while (n := tokens(text[:size])) > length and size > 1:
             size = max(1, min(size - 1, size * length // n))
         return size
@@ -152,7 +152,8 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
     text = HOLE.sub(lambda found: hole * int(found[1] or 1), text)
     writes = Written in agreed.facts
     by_line = "valid" in run.spec.context or writes or bool(codec.unknown("\n"))
-    pieces = list(cut(text, room(codec, run.spec.shape[0], hole), by_line))
+    # A longer token than 8 characters is rare, and the piece is shorter then.
+    pieces = list(cut(text, room(codec, run.spec.shape[0], hole), by_line, 8 * run.spec.shape[0]))
     asked = [i for i, piece in enumerate(pieces) if piece.strip()]
     asked = [i for i in asked if not holes or hole in pieces[i]]
     answer, left = list(pieces), 0
