@@ -7,9 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from denoiselab.corruption import Batch, TokenMask, TokenUniform
+from denoiselab.data.markov import source
+from denoiselab.evaluation.likelihood import vlb_terms
+from denoiselab.objective import ELBO, CrossEntropy, Weighted
 from denoiselab.oracle import Chain, Normal, Points, Texts
+from denoiselab.posterior import Categorical
 from denoiselab.randomness import Keyed
-from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta, LogLinear
 
 f64 = torch.float64
 SCHEDULES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0)}
@@ -106,3 +110,85 @@ def test_chain_is_the_enumerated_posterior(corruption, t):
         joint = prior * own * others
         exact = torch.stack([joint[:, texts[:, place] == c].sum(1) for c in range(v)], 1)
         assert torch.allclose(belief[:, place], exact / exact.sum(1, keepdim=True), rtol=0, atol=1e-12)
+
+
+# -- the bound of the exact conditional is the entropy of the Markov corpus
+
+LENGTH = 6
+ABSORBING = {"linear": Linear(), "cosine": Cosine(), "log_linear": LogLinear(high=1e2)}  # all but 5e-5 is hidden at 1
+
+
+def windows(n):
+    return source().sample(Keyed.of(5, torch.arange(n)), n, LENGTH)
+
+
+def exact(corruption):
+    return Chain(source().transition, source().stationary, corruption)
+
+
+def masked_elbo(schedule, n):
+    """The continuous bound of n windows, nats each, at a time each, evenly spread."""
+    corruption, x, r = TokenMask(schedule, 27), windows(n), Keyed.of(6, torch.arange(n))
+    t = ((torch.arange(n, dtype=f64) + r.uniform((n, 1))[:, 0]) / n).clamp(min=1e-4)
+    c = corruption(Batch(x, r.key), t, r.child("noise"))
+    cost = Weighted(CrossEntropy(), ELBO())(exact(corruption)(c.x_t, t), c, t, corruption)
+    return torch.where(c.scored, cost, 0.0).sum(1)
+
+
+@pytest.mark.parametrize("schedule", ABSORBING.values(), ids=ABSORBING)
+def test_the_masked_bound_of_the_exact_conditional_is_the_entropy_of_the_markov_corpus(schedule):
+    """And so the same under every schedule: weight and schedule change together."""
+    each, entropy = masked_elbo(schedule, 6000), source().block_entropy(LENGTH)
+    error = each.std().item() / len(each) ** 0.5
+    print(f"\n{each.mean():.3f} +- {error:.3f} nats, entropy {entropy:.3f}")
+    assert abs(each.mean().item() - entropy) < 4 * error
+    assert error < 0.04 * entropy
+
+
+def test_weight_and_schedule_together_leave_the_bound_of_every_sample_unchanged():
+    """A share hidden, d sigma, costs the same whatever time a schedule gives it: cost / sigma'(t) is no function of the
+    schedule."""
+    n, levels = 60, torch.linspace(0.05, 0.95, 60, dtype=f64)
+    found = []
+    for schedule in ABSORBING.values():
+        low, high = torch.zeros_like(levels), torch.ones_like(levels)
+        for _ in range(80):  # the time of each level, by halving
+            t = (low + high) / 2
+            below = schedule.sigma(t) < levels
+            low, high = torch.where(below, t, low), torch.where(below, high, t)
+        corruption, r = TokenMask(schedule, 27), Keyed.of(6, torch.arange(n))
+        c = corruption(Batch(windows(n), r.key), t, r)
+        cost = Weighted(CrossEntropy(), ELBO())(exact(corruption)(c.x_t, t), c, t, corruption)
+        found.append((c.x_t, torch.where(c.scored, cost, 0.0).sum(1) / schedule.rates(t)[1]))
+    for x_t, cost in found[1:]:
+        assert torch.equal(x_t, found[0][0])
+        assert_close(cost, found[0][1], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Cosine()], ids=["linear", "cosine"])
+@pytest.mark.parametrize("make", [TokenMask, TokenUniform])
+def test_the_discrete_bound_of_the_exact_conditional_nears_the_entropy_of_the_markov_corpus(make, schedule):
+    """In 1000 steps, of which some are looked at: what two tokens that change in one step have of each other is 1/1000
+    of what all have."""
+    n = 1000
+    corruption = make(schedule, 27)
+    found = vlb_terms(exact(corruption), corruption, Batch(windows(n), torch.arange(n)), 1000,
+                      Keyed.of(6, torch.arange(n)), looks=10)  # fmt: skip
+    # Of each window it is what the source says of it, but for chance: less of that than between windows.
+    entropy, above = source().block_entropy(LENGTH), found.prior + found.terms.sum(1) + source().log_prob(windows(n))
+    error = above.std().item() / n**0.5
+    print(f"\n{above.mean():.3f} +- {error:.3f} nats above, of {entropy:.3f}")
+    assert abs(above.mean().item()) < 4 * error + 0.003 * entropy
+    assert error < 0.04 * entropy
+
+
+def test_a_wrong_belief_costs_more_than_the_entropy():
+    """The mean of all windows in the place of the conditional: the bound is above by what tokens say of each other."""
+    corruption, n = TokenMask(Linear(), 27), 1000
+    apart = Categorical(source().stationary.sum(0).log().expand(n, LENGTH, 27))
+    r = Keyed.of(6, torch.arange(n))
+    t = (torch.arange(n, dtype=f64) + 0.5) / n
+    c = corruption(Batch(windows(n), r.key), t, r)
+    cost = Weighted(CrossEntropy(), ELBO())(apart, c, t, corruption)
+    each = torch.where(c.scored, cost, 0.0).sum(1)
+    assert each.mean().item() > source().block_entropy(LENGTH) + 4 * each.std().item() / n**0.5

@@ -23,6 +23,10 @@ class Architecture(abc.ABC):
     def build(self, spec: Spec) -> nn.Module: ...
 
 
+class Timeless(Architecture):
+    """A fact: the network is not told the time, so that its answer is a function of what it sees."""
+
+
 def entire(spec: Spec, who: object) -> Spec:
     """Refuses a corruption that shows the network only a part of x."""
     if spec.seen and spec.seen != spec.shape:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Selective, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Selective, Timeless, leaving_out, whole
 from denoiselab.architecture.blocks import Block, within
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -34,7 +34,8 @@ class Transformer(Architecture):
         self.dropout, self.positions, self.conditioning = leaving_out(dropout), positions, conditioning
 
     def accepts(self, spec):
-        return self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
+        spec = self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
+        return spec if self.time else spec.having(Timeless)
 
     def build(self, spec):
         return TransformerNetwork(spec, self)

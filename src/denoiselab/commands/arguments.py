@@ -7,7 +7,8 @@ from contextlib import suppress
 from denoiselab.spec import Refused, near
 
 SHORT = {"steps": ("sampler.steps",), "grid": ("sampler.grid",), "samples": ("evaluation.samples",)}
-NESTED = ("sampler", "guidance", "evaluation")  # groups whose arguments can be given: guidance.weight=2
+EXAMPLES = {"seed": 1, "n": 64}  # of whole numbers
+NESTED = ("sampler", "grid", "guidance", "evaluation")  # groups whose arguments can be given: guidance.weight=2
 
 
 def parse(arguments: list[str], defaults: dict) -> dict:
@@ -32,7 +33,8 @@ def parse(arguments: list[str], defaults: dict) -> dict:
             try:
                 values[key] = int(value)
             except ValueError:
-                raise Refused(f"{key} is a whole number", word, f"for example {key}={values[key] or 20}") from None
+                example = EXAMPLES.get(key) or values[key] or 20
+                raise Refused(f"{key} is a whole number", word, f"for example {key}={example}") from None
         else:
             values[key] = value
     if not values["run"]:
@@ -51,8 +53,10 @@ def number(text: str, key: str) -> object:
 
 
 def sampling(asked: dict) -> tuple[str | None, dict]:
-    """The sampler's choice and its arguments; `steps` and `grid` are short for `sampler.steps` and `sampler.grid`."""
-    return asked["sampler"], asked["sampler."] | {k: asked[k] for k in ("steps", "grid") if asked[k] is not None}
+    """The sampler's choice and its arguments; `steps` and `grid` are short for `sampler.steps` and `sampler.grid`, and
+    the arguments of the grid are `grid.`."""
+    arguments = asked["sampler."] | {k: asked[k] for k in ("steps", "grid") if asked[k] is not None}
+    return asked["sampler"], arguments | ({"grid.": asked["grid."]} if asked.get("grid.") else {})
 
 
 def guiding(asked: dict) -> tuple[str | None, dict]:

@@ -3,7 +3,8 @@
 from denoiselab.commands.arguments import guiding, parse, sampling
 from denoiselab.spec import Refused, near
 
-HELP = """denoiselab evaluate run=FOLDER [sampler=NAME] [steps=N] [grid=NAME] [guidance=NAME or weight]
+HELP = """denoiselab evaluate run=FOLDER [sampler=NAME] [steps=N] [sampler.KEY=VALUE] [grid=NAME] [grid.KEY=VALUE]
+                    [guidance=NAME or weight] [guidance.KEY=VALUE]
                     [evaluation=NAME] [samples=N] [split=test] [weights=best] [plugins=PACKAGE]
 
 Scores a finished run, with its own sampler, guidance and metrics or others: evaluation=full has likelihoods too. The

@@ -1,20 +1,28 @@
-"""`denoiselab restore run=FOLDER input=PICTURE [mask=PICTURE] [noise=25]`: a finished run on pictures of one's own."""
+"""`denoiselab restore run=FOLDER input=PATH`: a finished run on pictures or on a text of one's own."""
 
 from pathlib import Path
 
+from denoiselab.commands import restore_text
 from denoiselab.commands.arguments import parse, sampling, wished
 from denoiselab.spec import Refused
 
 HELP = """denoiselab restore run=FOLDER input=PICTURE [noise=25 | mask=PICTURE] [output=FOLDER] [sampler=NAME] [steps=N]
-                  [grid=NAME] [rounds=1] [label=3 | caption=WORDS] [seed=0] [resize=false] [weights=best]
-                  [plugins=PACKAGE]
+                  [sampler.KEY=VALUE] [grid=NAME] [grid.KEY=VALUE] [rounds=1]
+                  [label=3 | caption=WORDS] [seed=0] [resize=false] [weights=best] [plugins=PACKAGE]
 
 Restores pictures: a file, or all below a folder. A classical denoiser takes them as they are. A run that generates
 removes Gaussian noise of a known strength (noise=, the standard deviation on the 0 .. 255 scale), or makes anew what a
 mask hides (mask=, white where something is missing; rounds= repeats every move, for borders that fit). What is known
 stays as it is. resize=true cuts the centered square and resizes it to what the run knows.
 
-A PNG each and a comparison go to output, by default a folder below FOLDER/samples/; nothing is written over."""
+A PNG each and a comparison go to output, by default a folder below FOLDER/samples/; nothing is written over.
+
+denoiselab restore run=FOLDER input=TEXT [output=FILE] [sampler=NAME] [steps=N] [sampler.KEY=VALUE] [seed=0]
+
+Restores a text file in UTF-8 with a run on text. It is cut at lines, sentences and words into pieces that the run can
+take. Line ends and characters that the model does not know are kept, and counted. What changed is shown, removed red
+and added green. Where the text has [MASK] (a token) or [MASK*5] (five), these alone are filled. The restored text goes
+to output, by default a file below FOLDER/samples/."""
 DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int,
             "grid": None, "rounds": 1, "seed": 0, "label": None, "caption": None,
             "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip
@@ -26,7 +34,7 @@ def command(arguments: list[str]) -> None:
         return
     asked = parse(arguments, DEFAULTS)
     if not asked["input"]:
-        raise Refused("which picture?", "no input=", "input=PICTURE, or a folder of pictures")
+        raise Refused("which picture?", "no input=", "input=PICTURE, a folder of pictures, or a text file")
     if asked["resize"] not in ("true", "false"):
         raise Refused("resize is true or false", asked["resize"], "resize=true")
     if asked["mask"] == "":
@@ -35,12 +43,21 @@ def command(arguments: list[str]) -> None:
         raise Refused("rounds counts how often a move is made", asked["rounds"], "give at least 1")
     noise, wish = strength(asked["noise"]), wished(asked)
 
-    from denoiselab.commands.progress import bar
-    from denoiselab.evaluation import figures
-    from denoiselab.run import restoring
     from denoiselab.run.loaded import Run
 
     run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
+    if run.spec.kind == "tokens":
+        restore_text.command(run, asked)
+    else:
+        pictures(run, asked, noise, wish)
+
+
+def pictures(run, asked: dict, noise: float | None, wish: dict) -> None:
+    """Restored pictures and a comparison, in a folder."""
+    from denoiselab.commands.progress import bar
+    from denoiselab.evaluation import figures
+    from denoiselab.run import restoring
+
     name, steps = sampling(asked)
     sampler = run.sampler(name, **steps)
     source, resize = Path(asked["input"]), asked["resize"] == "true"

@@ -9,7 +9,8 @@ from denoiselab.spec import Refused
 HELP = """denoiselab show [GROUP=CHOICE ...] [KEY=VALUE ...]
   before training: clean, corrupted, touched and target at five severities, and one training iteration in words
 denoiselab show run=FOLDER [seed=0] [weights=best] [plugins=PACKAGE]
-  a finished run: its trajectory (strip and GIF) where it samples, and how well x is recovered from each t;
+  a finished run: its trajectory (strip and GIF, or lines) where it samples, how well x is recovered from each t,
+  and texts restored, with the damage colored;
   the plugins it was trained with are imported only if they are named here
 
 Pictures of the first go to OUTPUTS/NAME/show/, of the second to FOLDER/samples/."""
@@ -55,13 +56,15 @@ def finished(asked: dict) -> None:
 
     from denoiselab.run import look
     from denoiselab.run.loaded import Run
-    from denoiselab.sampler import Generates
+    from denoiselab.sampler import Generates, Loop
 
     run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
     console = Console(highlight=False, soft_wrap=True)
     folder = run.folder / "samples"
     paths = [look.recovery(run, folder)]
-    if Generates in run.module.parts.agreed.facts:
+    if run.spec.kind == "tokens":
+        look.restored_text(run, console)
+    if Generates in run.module.parts.agreed.facts and isinstance(run.module.parts.sampler, Loop):
         paths += look.trajectory(run, folder, console, seed=asked["seed"])
     for path in paths:
         console.print(str(path))

@@ -105,10 +105,18 @@ class Run:
             if name not in choices:
                 raise Refused(f"there is no {group} {name!r}", name, near(name, choices))
             node = read(group, choices[name], self.config)
+        # The grid's own arguments come last: they are of the grid that is chosen.
+        of_grid = arguments.get("grid.", {})
         for key, value in arguments.items():
+            if key == "grid.":
+                continue
             if key == "grid" and isinstance(value, str):
                 value = self.chosen("grid", value, {})
             node = changed(node, key, value, group)
+        for key, value in of_grid.items():
+            if "grid" not in node:
+                raise Refused(f"this {group} looks along no grid", f"grid.{key}={value}", "leave it out")
+            node = {**node, "grid": changed(node["grid"], key, value, "grid")}
         return node
 
     def guided(self, guidance: Guidance | None = None) -> Denoiser:
@@ -166,6 +174,6 @@ def changed(node: dict, key: str, value: object, group: str) -> dict:
         return {**node, "step": {**step, key: value}}
     if key in node:
         return {**node, key: value}
-    known = [k for k in (*node, *step) if k not in ("_target_", "step", "inner", "grid")]
+    known = [k for k in (*node, *step) if k not in ("_target_", "_partial_", "step", "inner", "grid")]
     fix = near(key, known) if known else "leave it out"
     raise Refused(f"this {group} has no argument {key!r}", f"{key}={value}", fix)

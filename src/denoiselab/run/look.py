@@ -15,7 +15,7 @@ from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
 from denoiselab.run.loaded import Run
 from denoiselab.run.report import words
-from denoiselab.sampler import Generates, Loop
+from denoiselab.sampler import Generates, Loop, OneShot
 from denoiselab.spec import Refused
 
 SEVERITIES = 5
@@ -96,6 +96,25 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
     say("lost", f"{objective}: {loss.item():.4f}, a sum divided by {int(asked.count):,} places")
     say("", f"the hardest sample is at t = {asked.t[worst]:.3f}; gradient norm {gradient:.3g}")
     module.zero_grad()
+
+
+@torch.no_grad()
+def restored_text(run: Run, console: Console, samples: int = 6) -> None:
+    """Texts of the test split as the run restores them, the damage colored, at times from low to high."""
+    table, parts, specials = run.data.test.take(slice(samples)), run.module.parts, len(run.spec.specials)
+    if len(table.x) == 0:
+        return
+    [share] = Once(table, len(table.x))
+    asked = run.module.examine(share.to(run.module.device))
+    c = asked.corrupted
+    if not c.target.shape == c.x_t.shape == c.touched.shape:  # a text of its own has no places to compare
+        return
+    restored = OneShot()(parts.denoiser, parts.corruption, c.x_t, asked.t, None, **c.context)
+    restored = torch.where(c.touched, restored, c.target)  # what is said of other places was not asked
+    texts = [words(run.data, x.cpu(), specials) for x in (c.target, c.x_t, restored)]
+    for t, touched, *row in zip(asked.t.tolist(), c.touched.tolist(), *texts, strict=True):
+        console.print(Text(severity_label(run.module, t), style="bold"))
+        console.print(figures.damaged(*row, touched))
 
 
 # -- finished runs -------------------------------------------------------------------------------------------

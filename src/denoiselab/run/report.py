@@ -12,7 +12,7 @@ from torch import Tensor
 from denoiselab.corruption import everywhere
 from denoiselab.data.base import Loaded
 from denoiselab.evaluation import asked as asking
-from denoiselab.evaluation import figures
+from denoiselab.evaluation import figures, page
 from denoiselab.evaluation.metrics.base import Evidence, evenly
 from denoiselab.evaluation.shown import Shown
 from denoiselab.files import write_json
@@ -34,7 +34,7 @@ def words(data: Loaded, ids: Tensor, specials: Sequence[str], valid: Tensor | No
 
 
 def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logger: Logger, step: int) -> None:
-    """Clean, corrupted, restored: samples/restored.png or .txt, and the log."""
+    """Clean, corrupted, restored: samples/restored.png, or .txt and a colored .html, and the log."""
     # Evenly: all severities, since the times of a held-out split rise with the place.
     n = len(evidence.clean)
     if spec.kind == "tokens":
@@ -45,6 +45,7 @@ def comparison(folder: Path, data: Loaded, spec: Spec, evidence: Evidence, logge
         there = everywhere(evidence.clean) if evidence.valid is None else evidence.valid
         touched = [row[places].tolist() for row, places in zip(evidence.touched[some], there[some], strict=True)]
         figures.save_text(folder / "samples" / "restored.txt", *texts, touched)
+        page.save(folder / "samples" / "restored.html", *texts, touched)
         logger.table("restored", *figures.text_rows(*texts, touched), step)
         return
     named = {"clean": evidence.clean, "corrupted": evidence.x_t, "restored": evidence.restored}

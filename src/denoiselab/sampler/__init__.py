@@ -6,10 +6,11 @@ from denoiselab.sampler.cold import Cold, ColdNaive
 from denoiselab.sampler.edm import Churn, EDMHeun
 from denoiselab.sampler.multistep import DPMSolverPP, DPMSolverPPSDE, UniPC
 from denoiselab.sampler.steps import DDIM, Ancestral, AncestralMean, Euler, Heun
+from denoiselab.sampler.tokens import AncestralCached, Blocks, Confident, Nucleus
 from denoiselab.sampler.wrap import Inpaint, Restart
 
 __all__ = [
-    "DDIM", "Ancestral", "AncestralMean", "Autoregressive", "Churn", "Cold", "ColdNaive", "DPMSolverPP",
-    "DPMSolverPPSDE", "EDMHeun", "Euler", "Generates", "Heun", "Inpaint", "Loop", "Move", "OneShot", "Past", "Restart",
-    "Sampler", "Step", "UniPC",
+    "DDIM", "Ancestral", "AncestralCached", "AncestralMean", "Autoregressive", "Blocks", "Churn", "Cold", "ColdNaive",
+    "Confident", "DPMSolverPP", "DPMSolverPPSDE", "EDMHeun", "Euler", "Generates", "Heun", "Inpaint", "Loop", "Move",
+    "Nucleus", "OneShot", "Past", "Restart", "Sampler", "Step", "UniPC",
 ]  # fmt: skip

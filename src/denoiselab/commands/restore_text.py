@@ -1,0 +1,92 @@
+"""`denoiselab restore run=FOLDER input=letter.txt output=corrected.txt`: a finished run on a text of one's own."""
+
+import difflib
+import re
+from itertools import islice
+from pathlib import Path
+
+from denoiselab.commands.arguments import sampling
+from denoiselab.spec import Refused
+
+PICTURES_ONLY = ("mask", "noise", "label", "caption")
+LISTED = 200  # pieces of a diff on the screen
+WORD = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+def command(run, asked: dict) -> None:
+    """Writes the restored text, and shows what changed."""
+    from rich.console import Console
+
+    from denoiselab.commands.progress import bar
+    from denoiselab.files import replacing
+    from denoiselab.run import rewriting
+
+    if given := [key for key in PICTURES_ONLY if asked[key] is not None]:
+        raise Refused("this run restores text", f"{given[0]}={asked[given[0]]}", f"leave {given[0]}= out")
+    name, arguments = sampling(asked)
+    sampler, source = run.sampler(name, **arguments), Path(asked["input"])
+    letter = rewriting.letter(source)
+    default = run.folder / "samples" / f"restored-{source.stem}-seed{asked['seed']}.txt"
+    target = Path(asked["output"]) if asked["output"] else default
+    if target.is_dir():
+        target = target / source.name
+    if target.exists() or target.resolve() == source.resolve():
+        raise Refused("nothing is written over", f"{target} is there", "give another file: output=FILE")
+    there = next(place for place in target.absolute().parents if place.exists())
+    if not there.is_dir():
+        raise Refused(f"{target} cannot be made", f"{there} is a file", "give another file: output=FILE")
+    rewriting.accepts(run, sampler, letter.text)
+    with bar(-(-len(letter.text) // run.spec.shape[0]), "restoring") as pulse:
+        found = rewriting.restored(run, letter.text, sampler, asked["seed"], lambda n: [pulse() for _ in range(n)])
+    with replacing(target) as temporary:
+        temporary.write_bytes(letter.spelled(found.text).encode())
+    console = Console(highlight=False, soft_wrap=True)
+    changed = [(line, *pair) for line, pair in numbered(found.pieces) if pair[0] != pair[1]]
+    for line, before, after in islice(changed, LISTED):
+        console.print(difference(line, before, after))
+    if len(changed) > LISTED:
+        console.print(f"... and {len(changed) - LISTED} more", style="dim")
+    for note in notes(found, letter):
+        console.print(f"note: {note}")
+    console.print(f"{len(changed)} of {len(found.pieces)} pieces changed: {target}")
+
+
+def numbered(pieces):
+    """(the line a piece begins in, the piece)."""
+    line = 1
+    for before, after in pieces:
+        yield line, (before, after)
+        line += before.count("\n")
+
+
+def notes(found, letter) -> list[str]:
+    said = []
+    if found.copied:
+        some = " ".join(repr(c) for c, _ in found.copied.most_common(5))
+        said.append(f"{found.copied.total()} characters of {len(found.copied)} kinds are not known to the model and "
+                    f"were copied: {some}")  # fmt: skip
+    if found.left:
+        said.append(f"{found.left} pieces are as they were: the answer was no text, or lacked what had to be copied")
+    if letter.marked:
+        said.append("kept a byte order mark")
+    return said
+
+
+def difference(line: int, before: str, after: str):
+    """What was removed, red, and what was added, green, in a piece that begins in a line."""
+    from rich.text import Text
+
+    text = Text(f"{line:>5}  ", "dim")
+    old, new = WORD.findall(before), WORD.findall(after)
+    for how, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if how == "equal":
+            text.append(visible("".join(old[a:b])))
+            continue
+        text.append(visible("".join(old[a:b])), "red strike").append(visible("".join(new[c:d])), "bold green")
+    return text
+
+
+def visible(text: str) -> str:
+    """Control characters as pictures of themselves: a file must not command the screen."""
+    shown = text.replace("\n", "↵").replace("\t", "→")
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\ufffd" if 127 <= ord(c) < 160 else c for c in shown)
