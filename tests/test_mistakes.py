@@ -36,7 +36,9 @@ from denoiselab.spec import Refused, Spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz_"
 ENOUGH = 0.95  # of the right names are shown
-ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]}  # what reads a key of another choice
+ALONG = {
+    "objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"], "posterior=learned_log": ["times=grid"],
+}  # fmt: skip  # what reads a key of another choice
 
 
 # -- what there is to misspell
@@ -46,7 +48,7 @@ ALONG = {"objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"]} 
 def composed(number) -> DictConfig:
     """A configuration in which each group has its choice of this number; Hydra's own part included."""
     parts = {g: c[number % len(c)] for g in groups() if g not in OVERLAYS and (c := choices(g))}
-    along = ALONG.get(f"objective={parts['objective']}", [])
+    along = sorted({word for g, c in parts.items() for word in ALONG.get(f"{g}={c}", [])})
     words = [f"{g}={c}" for g, c in parts.items() if not any(a.startswith(f"{g}=") for a in along)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", words + along, return_hydra_config=True)
