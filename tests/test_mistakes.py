@@ -36,9 +36,7 @@ from denoiselab.spec import Refused, Spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz_"
 ENOUGH = 0.95  # of the right names are shown
-ALONG = {
-    "objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"], "posterior=learned_log": ["times=grid"],
-}  # fmt: skip  # what reads a key of another choice
+ALONG = {"objective": ("bound", "hybrid"), "posterior": ("learned_log",)}  # what reads a key of times=grid
 
 
 # -- what there is to misspell
@@ -48,7 +46,7 @@ ALONG = {
 def composed(number) -> DictConfig:
     """A configuration in which each group has its choice of this number; Hydra's own part included."""
     parts = {g: c[number % len(c)] for g in groups() if g not in OVERLAYS and (c := choices(g))}
-    along = sorted({word for g, c in parts.items() for word in ALONG.get(f"{g}={c}", [])})
+    along = ["times=grid"] if any(parts[group] in those for group, those in ALONG.items()) else []
     words = [f"{g}={c}" for g, c in parts.items() if not any(a.startswith(f"{g}=") for a in along)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", words + along, return_hydra_config=True)

@@ -40,7 +40,7 @@ class Attention(nn.Module):
                 bias: Tensor | None = None) -> Tensor:  # fmt: skip
         """`valid` (B, N), or (B, N, N) a query, and `mask` (B, S) bool say what of h and of the text, `sequence`
         (B, S, its width), may be looked at; `turn` has the cosines and sines of rotary positions, and `bias`
-        (*, heads, N, N) what distances add to the scores: the text has neither."""
+        (*, heads, N, N) what distances add to the scores, or True where they count: the text has neither."""
         q, k, v = self.turned(h, turn)
         if self.text is not None:
             more_k, more_v = self.split(self.text(sequence), 2)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiselab.architecture.base import Architecture, Writer, leaving_out, writing
-from denoiselab.architecture.blocks import Block, Kept, readable
+from denoiselab.architecture.blocks import Block, Kept, looked_at, readable
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
 from denoiselab.architecture.transformer import Vocabulary, shared
@@ -61,8 +61,9 @@ class DecoderNetwork(Writer):
         turn, bias = self.positions(at, at)
         answer = (order >= s) & (order <= order[:, None])  # what of the answer each place may look at
         look = answer | torch.nn.functional.pad(valid, (0, n - s))[:, None]
+        bias = looked_at(look, bias)  # once for all layers
         for block in self.blocks:
-            h = block(h, valid=look, turn=turn, bias=bias)
+            h = block(h, turn=turn, bias=bias)
         return self.vocabulary.logits(self.norm(h[:, s:]))
 
     def encode(self, x, noise, *, valid=None, **context):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiselab.architecture.base import Architecture, Writer, leaving_out, writing
-from denoiselab.architecture.blocks import CrossBlock, Kept, readable
+from denoiselab.architecture.blocks import CrossBlock, Kept, looked_at, readable
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
 from denoiselab.architecture.transformer import Encoder, Vocabulary, shared
@@ -73,7 +73,7 @@ class EncoderDecoderNetwork(Writer):
         place = torch.arange(prefix.shape[1], device=prefix.device)
         turn, bias = self.positions(place, place)
         before = (place <= place[:, None])[None]
-        return self.vocabulary(prefix, memory.vector), {"valid": before, "turn": turn, "bias": bias}
+        return self.vocabulary(prefix, memory.vector), {"turn": turn, "bias": looked_at(before, bias)}
 
     def cache(self, memory, length):
         empty = Kept(*(kept[:, :, :0] for kept in memory.read[0]))

@@ -92,4 +92,4 @@ class Biases(nn.Module):
     def forward(self, of: Tensor, at: Tensor) -> Placed:
         distance = at[..., None, :] - of[..., :, None]
         bias = self.table(bucket(distance, self.buckets, self.distance, self.causal))
-        return Placed(None, bias.movedim(-1, -3))
+        return Placed(None, bias.movedim(-1, -3).contiguous())

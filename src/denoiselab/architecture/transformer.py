@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiselab.architecture.base import Architecture, Selective, Timeless, leaving_out, whole
-from denoiselab.architecture.blocks import Block, within
+from denoiselab.architecture.blocks import Block, looked_at, within
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
 from denoiselab.spec import Refused, Spec
@@ -58,7 +58,8 @@ class Vocabulary(nn.Module):
         return h if vector is None else h + vector[:, None]
 
     def logits(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.tokens.weight[: self.classes], self.bias)
+        table = self.tokens.weight
+        return F.linear(h, table if self.classes == len(table) else table[: self.classes], self.bias)
 
 
 class Encoder(nn.Module):
@@ -75,6 +76,8 @@ class Encoder(nn.Module):
     def forward(self, h: Tensor, valid: Tensor | None, sequence: Tensor | None, mask: Tensor | None) -> Tensor:
         place = torch.arange(h.shape[1], device=h.device)
         turn, bias = self.positions(place, place)
+        if sequence is None:  # once for all layers
+            valid, bias = None, looked_at(valid, bias)
         for block in self.blocks:
             h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn, bias=bias)
         return self.norm(h)
