@@ -9,6 +9,7 @@ from denoiselab.corruption import (
     Absorbing,
     Additive,
     Batch,
+    Damage,
     Degradation,
     GaussianNoise,
     Reversible,
@@ -17,6 +18,7 @@ from denoiselab.corruption import (
     TokenUniform,
 )
 from denoiselab.corruption.operators import BlockMask, Blur, Fade, Pixelate, Snow
+from denoiselab.corruption.tokens import Block, Mixed, Touched
 from denoiselab.posterior import Dirac
 from denoiselab.randomness import Keyed, Stream
 from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
@@ -57,6 +59,7 @@ CORRUPTIONS = {
     "token_mask": (lambda s: TokenMask(s, V), texts, TEXT),
     "token_mask_80_10_10": (lambda s: TokenMask(s, V, 0.1, 0.1), texts, TEXT),
     "token_uniform": (lambda s: TokenUniform(s, V), texts, TEXT),
+    "damage": (lambda s: Damage(s, V, Block(), Mixed(V), Touched()), texts, TEXT),
 }
 NOISES = {"linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(5.0)}
 
