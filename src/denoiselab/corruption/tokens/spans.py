@@ -94,7 +94,7 @@ class DrawnSpans(Where):
         size = ends.diff(dim=1, prepend=ends.new_zeros(b, 1))
         used = ends - size < hit[:, None]
         gap = (random.child("gap").uniform((b, spans)).double() * (n - hit + 1)[:, None]).long()
-        gap, which = gap.masked_fill_(~used, 2 * length).sort(1, stable=True)  # clean tokens before each span
+        gap, which = gap.masked_fill_(~used, 2 * length).sort(dim=1, stable=True)  # clean tokens before each span
         # The last one drawn, which is cut, lies anywhere.
         size, used = size.gather(1, which), used.gather(1, which)
         begin = torch.where(used, gap + size.cumsum(1) - size, length).clamp_(max=length)
