@@ -22,6 +22,22 @@ class Architecture(abc.ABC):
     def build(self, spec: Spec) -> nn.Module: ...
 
 
+class Features(nn.Module, abc.ABC):
+    """A network whose last features can be read, before they become an answer: what a probe is trained on."""
+
+    @abc.abstractmethod
+    def features(self, x: Tensor, noise: Tensor, **context: Tensor) -> Tensor:
+        """Of each place of what is seen, (B, N, width)."""
+
+
+class Attends(nn.Module, abc.ABC):
+    """A network that writes a text, and says where of what was read it looked."""
+
+    @abc.abstractmethod
+    def attended(self, x: Tensor, noise: Tensor, **context: Tensor) -> Tensor:
+        """How much each place of the answer looks at each of the source, (layers, B, heads, T, S)."""
+
+
 def whole(spec: Spec, who: object) -> Spec:
     """Refuses a corruption that shows the network only a part of x."""
     if spec.seen and spec.seen != spec.shape:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Features, leaving_out, whole
 from denoiselab.architecture.blocks import Block, rotary
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.spec import Refused, Spec
@@ -34,7 +34,7 @@ class Transformer(Architecture):
         return TransformerNetwork(spec, self)
 
 
-class TransformerNetwork(nn.Module):
+class TransformerNetwork(Features):
     def __init__(self, spec: Spec, plan: Transformer):
         super().__init__()
         self.vocabulary = spec.vocabulary
@@ -49,11 +49,15 @@ class TransformerNetwork(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, x, noise, *, valid=None, **context):
+    def forward(self, x, noise, **context):
+        h = self.features(x, noise, **context)
+        return F.linear(h, self.tokens.weight[: self.vocabulary], self.bias)
+
+    def features(self, x, noise, *, valid=None, **context):
         h, (vector, sequence, mask) = self.tokens(x), self.embed(noise, context)
         if vector is not None:
             h = h + vector[:, None]
         turn = tuple(a[: x.shape[1]].to(h.dtype) for a in (self.cos, self.sin))
         for block in self.blocks:
             h = block(h, valid=valid, sequence=sequence, mask=mask, turn=turn)
-        return F.linear(self.norm(h), self.tokens.weight[: self.vocabulary], self.bias)
+        return self.norm(h)

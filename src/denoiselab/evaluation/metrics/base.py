@@ -54,6 +54,9 @@ class Evidence(NamedTuple):
     batch_size: int = 256  # of what the module is asked at a time
     pulse: Callable[[], None] = nothing  # called now and then, as a sign of life
     kept: dict | None = None  # what metrics made and share, such as features
+    valid: Tensor | None = None  # bool: where `clean` is text, if it is padded
+    restored_valid: Tensor | None = None  # the same of `restored`
+    x_t_valid: Tensor | None = None  # and of `x_t`
 
     @property
     def device(self) -> torch.device:
