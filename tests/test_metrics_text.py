@@ -125,7 +125,7 @@ def test_repetition_is_the_share_of_grams_said_before():
     said = SelfRepetition(2)(e)
     assert said["seq_rep_2"].value == said["seq_rep_2_data"].value == 0.25
     shares = {name: value.value for name, value in Distinct(3)(e).items()}
-    assert shares == {"distinct_1": 0.5, "distinct_2": 5 / 8 - 1 / 8, "distinct_3": 5 / 6}
+    assert shares == {"distinct_1": 0.5, "distinct_2": 5 / 8, "distinct_3": 5 / 6}
 
 
 def test_the_source_has_no_gap_to_itself_and_noise_has_what_it_costs(markov):

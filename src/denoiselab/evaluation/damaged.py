@@ -1,7 +1,7 @@
-"""One common damage for all: how well a denoiser restores what a corruption made that is not, or need not be, its own.
+"""One common damage for all: how well a denoiser restores what a corruption made that need not be its own.
 
-A cell that answers in place is asked once; one that writes, by its sampler, and what it wrote is put together by its own
-corruption: that is right for those that are asked for the whole text. Both are then judged as text.
+A cell that answers in place is asked once; one that writes, by its sampler, and what it wrote is put together by its
+own corruption: that is right for those that are asked for the whole text. Both are then judged as text.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 from denoiselab.corruption import Batch, Corruption, Written, everywhere
 from denoiselab.data.base import Loaded, Once, Table, floating
 from denoiselab.evaluation.metrics.base import Value
+from denoiselab.evaluation.metrics.prediction import when
 from denoiselab.evaluation.metrics.restored_text import errors, texts
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
@@ -46,11 +47,13 @@ def scores(module: DenoisingModule, data: Loaded, table: Table, damage: Corrupti
         share = share.to(device)
         batch = Batch(floating(share.batch.x), share.batch.key, share.batch.context)
         random, own = Keyed(key(seed, 16, batch.key)), parts.corruption.schedule
-        schedule = damage.schedule
-        u = random.child("time").uniform((len(batch.x), 1))[:, 0]
-        c = damage(batch, schedule.t_min + (schedule.t_max - schedule.t_min) * u, random.child("damage"))
+        first, last = damage.schedule.t_min, damage.schedule.t_max
+        u = first + (last - first) * random.child("time").uniform((len(batch.x), 1))[:, 0]
+        c = damage(batch, u, random.child("damage"))
         # It is told the time at which its own corruption hits as many.
-        t = u.clamp(own.t_min, own.t_max)
+        hits = damage.schedule.sigma(u).expand(len(u)).tolist()
+        known = {rate: when(own, rate) for rate in set(hits)}
+        t = torch.tensor([known[rate] for rate in hits], dtype=torch.float32, device=device)
         valid = batch.context.get("valid")
         if writes:
             made = parts.sampler(parts.denoiser, parts.corruption, c.x_t, t, random, **c.context)

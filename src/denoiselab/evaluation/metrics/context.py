@@ -7,6 +7,7 @@ long-range order.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class ClozeByDistance(Metric):
     what counting tokens gives. The same places for all d, one a text, of the first `n` held-out texts:
     samples/cloze_by_distance.png and .csv; `cloze_D` is the last value."""
 
-    def __init__(self, distances: list[int] = [1, 2, 3, 5, 8, 16], n: int = 256):
+    def __init__(self, distances: Sequence[int] = (1, 2, 3, 5, 8, 16), n: int = 256):
         counted(self, n=n)
         if not distances or min(distances) < 1 or sorted(set(distances)) != list(distances):
             raise Refused("ClozeByDistance.distances rise from 1", distances, "for example [1,2,4,8]")
