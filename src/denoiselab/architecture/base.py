@@ -22,6 +22,20 @@ class Architecture(abc.ABC):
     def build(self, spec: Spec) -> nn.Module: ...
 
 
+def whole(spec: Spec, who: object) -> Spec:
+    """Refuses a corruption that shows the network only a part of x."""
+    if spec.seen and spec.seen != spec.shape:
+        raise Refused(f"{type(who).__name__} sees all of x", f"a part of shape {spec.seen}", "use another architecture")
+    return spec
+
+
+def leaving_out(dropout: float) -> float:
+    """Refuses what is no share of activations that training may leave out."""
+    if not 0 <= dropout < 1:
+        raise Refused("architecture.dropout is the share left out in training", dropout, "give 0 up to, not with, 1")
+    return dropout
+
+
 class Features(nn.Module, abc.ABC):
     """A network whose last features can be read, before they become an answer: what a probe is trained on."""
 
@@ -36,20 +50,6 @@ class Attends(nn.Module, abc.ABC):
     @abc.abstractmethod
     def attended(self, x: Tensor, noise: Tensor, **context: Tensor) -> Tensor:
         """How much each place of the answer looks at each of the source, (layers, B, heads, T, S)."""
-
-
-def whole(spec: Spec, who: object) -> Spec:
-    """Refuses a corruption that shows the network only a part of x."""
-    if spec.seen and spec.seen != spec.shape:
-        raise Refused(f"{type(who).__name__} sees all of x", f"a part of shape {spec.seen}", "use another architecture")
-    return spec
-
-
-def leaving_out(dropout: float) -> float:
-    """Refuses what is no share of activations that training may leave out."""
-    if not 0 <= dropout < 1:
-        raise Refused("architecture.dropout is the share left out in training", dropout, "give 0 up to, not with, 1")
-    return dropout
 
 
 class TimeEmbedding(nn.Module):
