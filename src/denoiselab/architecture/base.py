@@ -107,6 +107,22 @@ def leaving_out(dropout: float) -> float:
     return dropout
 
 
+class Features(nn.Module, abc.ABC):
+    """A network whose last features can be read, before they become an answer: what a probe is trained on."""
+
+    @abc.abstractmethod
+    def features(self, x: Tensor, noise: Tensor, **context: Tensor) -> Tensor:
+        """Of each place of what is seen, (B, N, width)."""
+
+
+class Attends(nn.Module, abc.ABC):
+    """A network that writes a text, and says where of what was read it looked."""
+
+    @abc.abstractmethod
+    def attended(self, x: Tensor, noise: Tensor, **context: Tensor) -> Tensor:
+        """How much each place of the answer looks at each of the source, (layers, B, heads, T, S)."""
+
+
 class TimeEmbedding(nn.Module):
     """noise (B,) to (B, width): sines and cosines of 1000 noise at geometric frequencies (Vaswani et al., 2017,
     arXiv:1706.03762; Ho et al., 2020, arXiv:2006.11239), then two layers."""

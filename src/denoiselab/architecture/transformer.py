@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Selective, Timeless, leaving_out, whole
+from denoiselab.architecture.base import Architecture, Features, Selective, Timeless, leaving_out, whole
 from denoiselab.architecture.blocks import Block, looked_at, within
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         return self.norm(h)
 
 
-class TransformerNetwork(Selective):
+class TransformerNetwork(Selective, Features):
     def __init__(self, spec: Spec, plan: Transformer):
         super().__init__()
         self.vocabulary = Vocabulary(spec, plan.width)
@@ -93,13 +93,13 @@ class TransformerNetwork(Selective):
         )
 
     def forward(self, x, noise, **context):
-        return self.vocabulary.logits(self.encoded(x, noise, **context))
+        return self.vocabulary.logits(self.features(x, noise, **context))
 
     def some(self, x, noise, index, **context):
-        return self.vocabulary.logits(self.encoded(x, noise, **context).flatten(0, 1)[index])
+        return self.vocabulary.logits(self.features(x, noise, **context).flatten(0, 1)[index])
 
-    def encoded(self, x: Tensor, noise: Tensor, *, valid: Tensor | None = None, segment: Tensor | None = None,
-                **context: Tensor) -> Tensor:  # fmt: skip
+    def features(self, x: Tensor, noise: Tensor, *, valid: Tensor | None = None, segment: Tensor | None = None,
+                 **context: Tensor) -> Tensor:  # fmt: skip
         """(B, L, width)."""
         vector, sequence, mask = self.embed(noise, context)
         return self.encoder(self.vocabulary(x, vector), within(segment, valid), sequence, mask)

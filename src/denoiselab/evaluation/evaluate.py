@@ -14,6 +14,7 @@ from torch import Tensor
 from denoiselab.corruption import Corrupted, Corruption, Pointwise, Written, everywhere
 from denoiselab.data.base import Loaded, Once, Share, Table
 from denoiselab.denoiser import Denoiser
+from denoiselab.evaluation import damaged
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.shown import Shown
 from denoiselab.module import DenoisingModule, Parts
@@ -99,16 +100,17 @@ class Found(NamedTuple):
 
 class Evaluation:
     """`samples` of the test split are restored and, where the sampler generates, as many are made anew; the loss is of
-    the first `held_out` samples of a split (None: all)."""
+    the first `held_out` samples of a split (None: all). Text is also scored on a common `damage`, if one is given,
+    whatever corruption it was trained on."""
 
     def __init__(self, metrics: Sequence[Metric], seed: int = 0, samples: int = 256, batch_size: int = 256,
-                 held_out: int | None = None):  # fmt: skip
+                 held_out: int | None = None, damage: Corruption | None = None):  # fmt: skip
         counts = {"samples": samples, "batch_size": batch_size, "held_out": 1 if held_out is None else held_out}
         for name, count in counts.items():
             if count < 1:
                 raise Refused(f"evaluation.{name} counts samples", count, "give at least 1")
         self.metrics, self.seed, self.samples, self.batch_size = list(metrics), seed, samples, batch_size
-        self.held_out = held_out
+        self.held_out, self.damage = held_out, damage
 
     def some(self, table: Table) -> Table:
         """What of a held-out split the loss is of."""
@@ -180,6 +182,13 @@ class Evaluation:
                 continue
             shown |= {name: thing for name, thing in said.items() if isinstance(thing, Shown)}
             values |= {f"{split}/{name}": value for name, value in said.items() if isinstance(value, Value)}
+        if self.damage is not None:
+            some = data.split(split).take(slice(self.samples))
+            try:
+                said = damaged.scores(module, data, some, self.damage, split, self.seed, self.batch_size, pulse)
+                values |= {f"{split}/{name}": value for name, value in said.items()}
+            except Refused as e:
+                left_out.append(f"{e.what} (got {e.got})")
         module.train(training)
         return Found(values, evidence, sampling, left_out, shown)
 

@@ -229,6 +229,24 @@ def curve(x: Sequence[float], ys: Mapping[str, Sequence[float]], xlabel: str, yl
         figure.savefig(temporary, format="png")
 
 
+def heat(weights: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], path: str | Path) -> None:
+    """Writes a PNG of a matrix, dark where a share is large, a label at each row and column."""
+    from matplotlib.figure import Figure
+
+    size = (1.5 + 0.18 * len(columns), 1.2 + 0.18 * len(rows))
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(weights, cmap="Blues", vmin=0, aspect="equal", interpolation="nearest")
+    # A dollar sign would begin a formula.
+    plain_rows, plain_columns = ([word.replace("$", r"\$") for word in words] for words in (rows, columns))
+    axes.set_xticks(range(len(columns)), plain_columns, rotation=90 if max(map(len, columns)) > 1 else 0, fontsize=7)
+    axes.set_yticks(range(len(rows)), plain_rows, fontsize=7)
+    axes.tick_params(length=0)
+    axes.set(xlabel="read", ylabel="written")
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 # -- text ------------------------------------------------------------------------------------------------------
 
 Words = Sequence[str]

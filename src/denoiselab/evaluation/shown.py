@@ -41,6 +41,24 @@ class Curve(Shown):
 
 
 @dataclass(frozen=True)
+class Heat(Shown):
+    """A matrix of shares, a row and a column for each token. Also NAME.csv."""
+
+    weights: Sequence[Sequence[float]]
+    rows: Sequence[str]
+    columns: Sequence[str]
+
+    def save(self, folder, name):
+        with replacing(folder / f"{name}.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            out = csv.writer(file, lineterminator="\n")
+            out.writerow(["", *self.columns])
+            out.writerows([row, *line] for row, line in zip(self.rows, self.weights, strict=True))
+        path = folder / f"{name}.png"
+        figures.heat(self.weights, self.rows, self.columns, path)
+        return path
+
+
+@dataclass(frozen=True)
 class Rows(Shown):
     """A row of pictures for each name, (N, C, H, W) uint8, each column one sample."""
 

@@ -27,7 +27,8 @@ NEITHER = (
     *(f"{group}*.{leaf}" for group in ("data", "codec") for leaf in ("root", "path", "folder", "cache", "run")),
 )  # fmt: skip
 # Not among them: the evaluation's seed and what it holds out. Validation goes by both, and says which weights are best.
-SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "evaluation.samples")
+SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "evaluation.samples",
+           "evaluation.damage")  # fmt: skip
 WITHOUT_SAMPLES = ("train/", "val/")
 ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
 STAGE = "codec"  # the folder in a run's of what encodes its data

@@ -82,7 +82,7 @@ def checked(cell: Cell) -> pl.Trainer:
 
 def tools(cell: Cell, cost: Cost) -> Tools:
     config, folder = cell.config, cell.folder
-    evaluation: Evaluation = build.make(config, "evaluation")
+    evaluation: Evaluation = build.make(config, "evaluation", cell.data.spec)
     logger: Logger = build.make(config, "logger")
     monitor, seed, batch_size = config["monitor"], int(config["seed"]), config["data"]["batch_size"]
     if monitor["name"] not in MONITORED:

@@ -82,7 +82,7 @@ class Run:
 
     @functools.cached_property
     def evaluation(self) -> Evaluation:
-        return build.make(self.config, "evaluation")
+        return build.make(self.config, "evaluation", self.data.spec)
 
     def sampler(self, name: str | None = None, **arguments) -> Sampler:
         """A sampler by the name of its choice, or the run's own, with other arguments (steps ...); refused where it
