@@ -21,7 +21,7 @@ from denoiselab.spec import Refused, Spec
 SPECS = {
     "image": Spec("image", (1, 6, 5), levels=((0.1, 0.3),), ends=(-1.0, 1.0)),
     "points": Spec("points", (2,)),
-    "tokens": Spec("tokens", (6,), vocabulary=5),
+    "tokens": Spec("tokens", (6,), vocabulary=5, context=frozenset({"sentence"})),
 }
 GROUPS = ("kind", "schedule", "corruption", "parameterization", "posterior", "architecture", "times", "objective",
           "weight", "cost", "sampler")  # fmt: skip
@@ -38,6 +38,9 @@ TINY_PARTS = {
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
     **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler not in ("one_shot", "autoregressive")},
 }  # fmt: skip
+# One choice of damage is of several kinds, by what it shows and asks: a name for each beside the group's own.
+DAMAGES = {"damage:touched": {"where": "tokens", "shown": "mixed", "asked": "touched"},
+           "damage:replaced": {"where": "tokens", "shown": "swapped", "asked": "replaced"}}  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
 
@@ -60,6 +63,7 @@ def part(group, choice, kind, **choices):
     """An instance of a choice, small; `choices` are those of the groups that it reads."""
     needed = {"grid": "even", "schedule": "cosine", "times": "grid", "conditioning": "none", "positions": "rotary",
               "where": "random_spans", "shown": "sentinels", "asked": "spans", **choices, group: choice}  # fmt: skip
+    needed |= DAMAGES.get(choice, {}) | {group: choice.partition(":")[0]}
     config = OmegaConf.create({g: loaded(g, c) for g, c in needed.items()})
     config = OmegaConf.to_container(config, resolve=True)
     config[group] |= TINY_PARTS.get(choice, {})
@@ -86,7 +90,7 @@ class Option(NamedTuple):
 def levels(kind):
     """The options of each level, in the order in which parts are asked."""
     yield [Option((s, c), part("corruption", c, kind, schedule=s))
-           for s in groups()["schedule"] for c in groups()["corruption"]]  # fmt: skip
+           for s in groups()["schedule"] for c in (*groups()["corruption"], *DAMAGES)]  # fmt: skip
     for group in ("parameterization", "posterior", "architecture", "times"):
         yield [Option((c,), part(group, c, kind)) for c in groups()[group]]
     yield [Option(*one) for one in objectives(kind)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from product import GROUPS, SPECS, UNREAD, Kind, covering, pairs, part
+from product import DAMAGES, GROUPS, SPECS, UNREAD, Kind, covering, pairs, part
 
 from denoiselab.commands.configuration import groups
 from denoiselab.corruption import Batch
@@ -40,7 +40,8 @@ def test_every_refusal_says_what_got_and_fix(kinds):
 def test_every_choice_is_valid_somewhere(kinds):
     found = {choice for pair in covering(kinds)[1] for choice in pair}
     for group in GROUPS[1:]:
-        assert {c for g, c in found if g == group} - {UNREAD} == set(groups()[group]), group
+        assert {c for g, c in found if g == group} - {UNREAD, *DAMAGES} == set(groups()[group]), group
+    assert {*DAMAGES} <= {c for _, c in found}
 
 
 @pytest.mark.parametrize("experiment", groups()["experiment"])
@@ -62,7 +63,10 @@ def chosen(experiment):
         choices = compose("train", [f"experiment={experiment}"], return_hydra_config=True).hydra.runtime.choices
     text = choices["codec"] not in ("identity", "latent")
     points = choices["data"] in ("moons", "ring")
-    return ("tokens" if text else "points" if points else "image"), {g: choices[g] for g in GROUPS[1:]}
+    own = {g: choices[g] for g in GROUPS[1:]}
+    if own["corruption"] == "damage" and choices["asked"] == "replaced":
+        own["corruption"] = "damage:replaced"
+    return ("tokens" if text else "points" if points else "image"), own
 
 
 # -- trained
@@ -90,7 +94,8 @@ def learned(parts, agreed):
     place, context = torch.arange(4), {}
     if agreed.kind == "tokens":
         x = torch.arange(4 * 6).reshape(4, 6) % agreed.vocabulary
-        context = {"valid": torch.arange(6).expand(4, 6) < torch.tensor([[6], [5], [1], [6]])}
+        context = {"valid": torch.arange(6).expand(4, 6) < torch.tensor([[6], [5], [1], [6]]),
+                   "sentence": torch.arange(6).expand(4, 6) // 3}  # fmt: skip
     else:
         x = torch.linspace(-1, 1, 4 * int(np.prod(agreed.shape))).reshape(4, *agreed.shape)
     share = Share(Batch(x, place, context), place, 4)

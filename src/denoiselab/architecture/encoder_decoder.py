@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Writer, leaving_out, writing
+from denoiselab.architecture.base import Architecture, Attends, Features, Writer, leaving_out, writing
 from denoiselab.architecture.blocks import CrossBlock, Kept, looked_at, readable
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -42,7 +42,7 @@ class Memory(NamedTuple):
     vector: Tensor | None  # (B, width): of time and conditioning
 
 
-class EncoderDecoderNetwork(Writer):
+class EncoderDecoderNetwork(Writer, Attends, Features):
     def __init__(self, spec: Spec, plan: EncoderDecoder):
         super().__init__()
         self.vocabulary = Vocabulary(spec, plan.width)
@@ -60,6 +60,10 @@ class EncoderDecoderNetwork(Writer):
         valid, (vector, sequence, mask) = readable(valid), self.embed(noise, context)
         h = self.encoder(self.vocabulary(x, vector), valid, sequence, mask)
         return Memory(tuple(block.cross.kept(h) for block in self.blocks), valid, vector)
+
+    def features(self, x, noise, *, valid=None, prefix=None, **context):
+        vector, sequence, mask = self.embed(noise, context)
+        return self.encoder(self.vocabulary(x, vector), readable(valid), sequence, mask)
 
     def forward(self, x, noise, *, prefix, **context):
         memory = self.encode(x, noise, **context)
