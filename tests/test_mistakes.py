@@ -36,7 +36,11 @@ from denoiselab.spec import Refused, Spec
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz_"
 ENOUGH = 0.95  # of the right names are shown
-ALONG = {"objective": ("bound", "hybrid"), "posterior": ("learned_log",)}  # what reads a key of times=grid
+# What reads a key of another choice, or fits a part of its own alone.
+ALONG = {
+    "objective=bound": ["times=grid"], "objective=hybrid": ["times=grid"], "posterior=learned_log": ["times=grid"],
+    "corruption=damage": ["where=tokens", "shown=mask", "asked=touched"],
+}  # fmt: skip
 
 
 # -- what there is to misspell
@@ -46,10 +50,10 @@ ALONG = {"objective": ("bound", "hybrid"), "posterior": ("learned_log",)}  # wha
 def composed(number) -> DictConfig:
     """A configuration in which each group has its choice of this number; Hydra's own part included."""
     parts = {g: c[number % len(c)] for g in groups() if g not in OVERLAYS and (c := choices(g))}
-    along = ["times=grid"] if any(parts[group] in those for group, those in ALONG.items()) else []
+    along = [word for g, c in parts.items() for word in ALONG.get(f"{g}={c}", ())]
     words = [f"{g}={c}" for g, c in parts.items() if not any(a.startswith(f"{g}=") for a in along)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", words + along, return_hydra_config=True)
+        return compose("train", [*words, *dict.fromkeys(along)], return_hydra_config=True)
 
 
 @cache
@@ -189,6 +193,8 @@ def is_name(number: int, key: str) -> bool:
 def test_an_added_key_that_is_misspelt_is_refused_and_the_right_one_shown():
     tally = Tally()
     for key, (number, value) in {key: (number, value) for number, key, value in leaves()}.items():
+        if key.startswith(("where.", "shown.", "asked.")) and added(number, key, value) is not None:
+            continue  # read with corruption=damage alone
         for wrong in mutations(key, seed=1):
             if is_name(number, wrong):
                 tally.valid.append(wrong)
@@ -286,7 +292,7 @@ def judged(number: int, key: str, value) -> Refused | None:
 
 
 def make(config, group, folder):
-    build.make(config, group, Spec("image", (1, 8, 8), vocabulary=27))
+    build.make(config, group, Spec("image", (1, 8, 8), vocabulary=27, alphabet=tuple(LETTERS)))
 
 
 def ignored(config, group, folder):
@@ -388,6 +394,13 @@ BAD = {
     "callbacks.early_stopping.patience": [-1], "checkpoint.every": [-1, 0], "checkpoint.keep": [-1, 0],
     "checkpoint.seconds": [-1, 0], "codec.vocabulary": [-1, 0, 255], "corruption.kept": [-0.1, 1.1],
     "conditioning.heads": [-1, 0, 3], "conditioning.layers": [-1, 0], "conditioning.width": [-8, 0],
+    "corruption.shares": [[], [1], [-1, 1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]], "data.first": [-1, 0],
+    "sampler.size": [-1, 0], "sampler.step.choice": [-1, 1e7], "sampler.step.temperature": [-1, 0, 1e7],
+    "sampler.step.top_p": [-1, 0, 1.1], "shown.count": [-1, 0, 1e7], "shown.kept": [-0.1, 1.1],
+    "shown.swapped": [-0.1, 1.1], "where.longest": [-1, 0, 1e7], "where.mean": [-1, 0, 0.5, 1e7],
+    "where.stop": [-0.1, 0, 1.1],
+    **{f"shown.{kind}": [-1, 1e7] for kind in ("case", "deletion", "diacritic", "digit", "insertion", "lookalike",
+                                                "neighbor", "transposition")},
     "corruption.operator.length": [-1, 0],
     "corruption.operator.noise": [-1, 2],
     "corruption.operator.soft": [-1, 0, 1.1],

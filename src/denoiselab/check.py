@@ -52,6 +52,8 @@ HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 def arguments(target: str) -> tuple[dict[str, object], bool]:
     """Argument to annotation, and whether any keyword is taken."""
     thing = get_object(target)
+    if inspect.isclass(thing) and getattr(thing.__init__, "__module__", None) in (None, "torch.nn.modules.module"):
+        return {}, False  # torch's says that it takes anything
     parameters = inspect.signature(thing).parameters.values()
     try:
         hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Batch, Corrupted, Corruption, TokenMask, Written
+from denoiselab.corruption import Batch, Compared, Corrupted, Corruption, TokenMask, Written
 from denoiselab.corruption.tokens.pointwise import valid
 from denoiselab.data.base import Loaded, Once, Table
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
@@ -25,6 +25,7 @@ def masking(spec: Spec, who: Metric) -> Spec:
     """Of a denoiser that tells, in place, what a mask hides."""
     spec = spec.of(("tokens",), who)
     spec.refuses(Written, who, "leave this metric out: what is written has places of its own")
+    spec.refuses(Compared, who, "leave this metric out: the network says yes or no of each token")
     if spec.specials[:1] != (MASK,):
         raise Refused(f"{type(who).__name__} hides tokens behind a mask", "a corruption that has none",
                       "leave this metric out, or use corruption=token_mask")  # fmt: skip
