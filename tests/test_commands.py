@@ -33,7 +33,7 @@ MISTAKES = {
     "mask_on_pictures": (["train", "corruption=token_mask"], ["TokenMask is for tokens", "image"]),
     "gaussian_on_text": (["train", "experiment=bert", "corruption=gaussian"], ["GaussianNoise", "tokens"]),
     "terminal_epsilon": (["train", "parameterization=epsilon"], ["Epsilon", "Terminal", "parameterization=v"]),
-    "bound_off_grid": (["train", "objective=bound"], ["times.steps", "denoiselab list times"]),
+    "bound_off_grid": (["train", "objective=bound"], ["times.steps", "times=grid has it"]),
     "unet_on_points": (["train", "data=moons"], ["UNet is for image", "points"]),
     "no_folder": (["train", "data=folder", "data.root={here}/nothing"], ["{here}/nothing", "data.root"]),
     "empty_folder": (["train", "data=folder", "data.root={here}"], ["{here}"]),
