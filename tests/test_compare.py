@@ -53,7 +53,7 @@ def test_axes_are_what_differs(runs):
 def test_numbers_equal_scipy(runs, tmp_path, capsys):
     out = tmp_path / "table.csv"
     compare.command([str(runs), "baseline=schedule=linear,parameterization=x0", f"csv={out}"])
-    lines = list(csv.DictReader(out.open()))
+    lines = list(csv.DictReader(out.read_text().splitlines()))
     means = [float(line["mean"]) for line in lines]
     assert means == sorted(means)
     assert "0.80 ± 0.25" in capsys.readouterr().out

@@ -10,9 +10,9 @@ HELP = """denoiselab compare PATH... [by=KEY,KEY] [metric=NAME] [baseline=KEY=VA
 Reads any mix of run folders and folders of runs (outputs/NAME), groups what differs in the seed alone, and gives for
 each arm the mean, its 95 % interval and n, the best first; then the share of the variance that each axis accounts for.
 by= names the axes, by default all keys in which the runs differ; metric= is by default the runs' monitor. baseline=
-names an arm: the others show their paired differences to it, over the seeds that both have, with the effect size (mean /
-standard deviation of the differences). interval=bootstrap for many seeds; lower=false where greater is better. Values
-of unlike n, split or extractor are refused."""
+names an arm: the others show their paired differences to it, over the seeds that both have, with the effect size
+(mean / standard deviation of the differences). interval=bootstrap for many seeds; lower=false where greater is better.
+Values of unlike n, split or extractor are refused."""
 OPTIONS = {"by": None, "metric": None, "baseline": None, "interval": "student", "lower": None,
            "csv": None, "markdown": None, "latex": None, "parquet": None}  # fmt: skip
 GREATER = ("accuracy", "precision", "recall", "density", "coverage", "agreement", "psnr", "ssim", "chrf", "exact_match",
