@@ -1,7 +1,8 @@
 """What a few seeds say: means, intervals, paired differences, effects of axes. Numbers in, numbers out."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -66,15 +67,18 @@ class Difference(NamedTuple):
 
 
 def paired(arm: Mapping[object, float], baseline: Mapping[object, float], interval: Interval = student) -> Difference:
-    """Over the seeds that both have; nan where there are fewer than two."""
+    """Over the seeds that both have; effect and p are nan where there are fewer than two, or where the differences are
+    equal but for rounding."""
     seeds = [seed for seed in arm if seed in baseline]
     if not seeds:
         return Difference(Mean(math.nan, math.nan, math.nan, math.nan, 0), math.nan, math.nan)
     gaps = np.array([arm[seed] - baseline[seed] for seed in seeds])
     mean = interval(gaps)
-    if len(gaps) < 2 or not mean.std > 0:
+    rounding = 8 * np.finfo(float).eps * max(abs(arm[seed]) + abs(baseline[seed]) for seed in seeds)
+    if len(gaps) < 2 or not mean.std > rounding:
         return Difference(mean, math.nan, math.nan)
-    return Difference(mean, mean.value / mean.std, float(stats.ttest_1samp(gaps, 0).pvalue))
+    effect = mean.value / mean.std
+    return Difference(mean, effect, float(2 * stats.t.sf(abs(effect) * math.sqrt(mean.n), mean.n - 1)))
 
 
 def shares(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str]) -> dict[str, float]:
@@ -97,3 +101,79 @@ def shares(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Se
     for a, b in combinations(axes, 2):
         found[f"{a} x {b}"] = float(max(between((a, b)) - alone[a] - alone[b], 0.0) / total)
     return found
+
+
+class Rank(NamedTuple):
+    """Spearman's rank correlation (1904) of a numeric axis and the value, its p under independence, and n."""
+
+    rho: float
+    p: float
+    n: int
+
+
+def number(setting: str) -> float | None:
+    """A setting as a number, if it is a finite one."""
+    try:
+        value = float(setting)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def ranks(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str]) -> dict[str, Rank]:
+    """Of each axis whose settings are all numbers. It sees a trend in one direction alone: an axis with its best in the
+    middle can have none."""
+    found = {}
+    for axis in axes:
+        x = [number(cell[axis]) for cell in cells]
+        if None not in x and len(set(x)) > 1 and len(set(values)) > 1:
+            rho, p = stats.spearmanr(x, values)
+            found[axis] = Rank(float(rho), float(p), len(x))
+    return found
+
+
+def levels(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str],
+           interval: Interval = student) -> dict[str, dict[str, Mean]]:  # fmt: skip
+    """The main effect of each axis: the mean over all runs at each of its levels. The interval holds the spread that
+    the other axes and the seeds make."""
+    found = {}
+    for axis in axes:
+        of: dict[str, list[float]] = {}
+        for cell, value in zip(cells, values, strict=True):
+            of.setdefault(cell[axis], []).append(value)
+        found[axis] = {level: interval(of[level]) for level in ordered(of)}
+    return found
+
+
+def ordered(settings: Iterable[str]) -> list[str]:
+    """Numbers by size, else words by the alphabet."""
+    settings = list(settings)
+    numeric = all(number(setting) is not None for setting in settings)
+    return sorted(settings, key=(lambda s: (number(s), s)) if numeric else str)
+
+
+def balanced(cells: Sequence[Mapping[str, str]], axes: Sequence[str]) -> bool:
+    """Is it a full factorial design, with as many runs in every cell?"""
+    counts = Counter(tuple(cell[axis] for axis in axes) for cell in cells)
+    full = math.prod(len({cell[axis] for cell in cells}) for axis in axes)
+    return len(counts) == full and len(set(counts.values())) == 1
+
+
+class Effects(NamedTuple):
+    """What the axes do to a metric."""
+
+    shares: dict[str, float]
+    levels: dict[str, dict[str, Mean]]
+    ranks: dict[str, Rank]
+    balanced: bool
+    left: int  # values that are not finite, and no part of this
+
+
+def effects(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str],
+            interval: Interval = student) -> Effects:  # fmt: skip
+    kept = [(cell, value) for cell, value in zip(cells, values, strict=True) if math.isfinite(value)]
+    if not kept:
+        return Effects({}, {}, {}, False, len(values))
+    cells, finite = zip(*kept, strict=True)
+    return Effects(shares(cells, finite, axes), levels(cells, finite, axes, interval), ranks(cells, finite, axes),
+                   balanced(cells, axes), len(values) - len(kept))  # fmt: skip

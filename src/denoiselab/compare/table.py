@@ -4,9 +4,10 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from denoiselab.compare.curves import budget
 from denoiselab.compare.read import Row
 from denoiselab.compare.statistics import Difference, Interval, Mean, paired
 from denoiselab.spec import Refused, near
@@ -21,6 +22,7 @@ class Group:
     mean: Mean
     rows: list[Row]
     difference: Difference | None = None
+    reached: Mean | None = None  # of a curve at a budget
 
     @property
     def label(self) -> str:
@@ -31,14 +33,19 @@ def measured(rows: Sequence[Row], metric: str | None) -> tuple[str, list[Row]]:
     """The metric, by its whole name, and the rows that have it. Without one: what the runs' monitor names."""
     known = list(dict.fromkeys(name for row in rows for name in row.metrics))
     if metric is None:
-        monitors = {(row.config.get("monitor") or {}).get("name", "val/loss") for row in rows}
-        metric = monitors.pop() if len(monitors) == 1 else "val/loss"
+        metric = monitor(rows)
     fitting = [name for name in known if metric in (name, name.rpartition("/")[2])]
     if len(fitting) != 1:
         fix = f"give one of {', '.join(fitting)}" if fitting else near(metric, known)
         raise Refused(f"no run has the metric {metric!r}" if not fitting else "several metrics have this name",
                       f"metric={metric}", fix)  # fmt: skip
     return fitting[0], [row for row in rows if fitting[0] in row.metrics]
+
+
+def monitor(rows: Sequence[Row]) -> str:
+    """What the runs' monitor names, where they agree."""
+    monitors = {(row.config.get("monitor") or {}).get("name", "val/loss") for row in rows}
+    return monitors.pop() if len(monitors) == 1 else "val/loss"
 
 
 def alike(rows: Sequence[Row], metric: str) -> dict:
@@ -79,9 +86,37 @@ def groups(rows: Sequence[Row], axes: Sequence[str], metric: str, interval: Inte
         found.append(Group(cell, values, interval(list(values.values())), members))
     if baseline is not None:
         base = chosen(found, baseline)
-        found = [Group(g.cell, g.values, g.mean, g.rows, None if g is base else paired(g.values, base.values, interval))
-                 for g in found]  # fmt: skip
+        found = [g if g is base else replace(g, difference=paired(g.values, base.values, interval)) for g in found]
     return sorted(found, key=lambda g: (math.isnan(g.mean.value), g.mean.value if lower else -g.mean.value))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Where the runs' curves are compared: the largest x that all of them reach."""
+
+    curve: str
+    x: str
+    value: float
+    lacking: int = 0  # runs that have not recorded it
+
+    def __str__(self) -> str:
+        return f"{self.curve} at {self.value:.6g} {self.x.replace('_', '-')}".replace(" step", " steps")
+
+
+def at_budget(found: list[Group], x: str, curve: str, interval: Interval) -> tuple[list[Group], Budget]:
+    """The groups with their curve's last recorded value at or before the budget. Raises `Refused` where no run has
+    one."""
+    rows = [row for g in found for row in g.rows]
+    having = {id(row): row.curves[curve] for row in rows if curve in row.curves and x in row.curves[curve].x}
+    if not having:
+        known = dict.fromkeys(name for row in rows for name in row.curves)
+        recorded = dict.fromkeys(key for row in rows for c in row.curves.values() for key in c.x)
+        fix = near(curve, known) if curve not in known else f"x= one of {', '.join(recorded)}"
+        raise Refused(f"no run recorded {curve} against {x}", f"curve={curve} x={x}", fix)
+    where = budget(having.values(), x)
+    values = [[having[id(row)].at(x, where) for row in g.rows if id(row) in having] for g in found]
+    found = [replace(g, reached=interval(v) if v else None) for g, v in zip(found, values, strict=True)]
+    return found, Budget(curve, x, where, len(rows) - len(having))
 
 
 def chosen(found: list[Group], words: str) -> Group:
@@ -96,16 +131,23 @@ def chosen(found: list[Group], words: str) -> Group:
 # -- written out ------------------------------------------------------------------------------------------------------
 
 HEAD = ("metric", "mean", "low", "high", "std", "n")
+REACHED = ("curve", "x", "budget", "curve_mean", "curve_low", "curve_high", "curve_std", "curve_n")
 GAPS = ("difference", "difference_low", "difference_high", "effect", "p")
 
+NOTHING = Mean(math.nan, math.nan, math.nan, math.nan, 0)
 
-def flat(found: list[Group], axes: Sequence[str], metric: str) -> tuple[list[str], list[list]]:
+
+def flat(
+    found: list[Group], axes: Sequence[str], metric: str, at: Budget | None = None
+) -> tuple[list[str], list[list]]:
     """A header, and a row a group: its settings, then numbers with all their digits."""
     gaps = any(g.difference for g in found)
-    header = [*axes, *HEAD, "seeds", *(GAPS if gaps else ())]
+    header = [*axes, *HEAD, "seeds", *(REACHED if at else ()), *(GAPS if gaps else ())]
     lines = []
     for g in found:
         line = [*g.cell.values(), metric, *g.mean, " ".join(map(str, sorted(g.values)))]
+        if at:
+            line += [at.curve, at.x, at.value, *(g.reached or NOTHING)]
         if gaps:
             d = g.difference
             line += [d.mean.value, d.mean.low, d.mean.high, d.effect, d.p] if d else [math.nan] * len(GAPS)
@@ -133,13 +175,16 @@ def shown(mean: Mean) -> str:
     return f"{mean.value:.{digits}f} ± {mean.half:.{digits}f}"
 
 
-def short(found: list[Group], axes: Sequence[str], metric: str) -> tuple[list[str], list[list[str]]]:
+def short(found: list[Group], axes: Sequence[str], metric: str, at: Budget | None = None
+          ) -> tuple[list[str], list[list[str]]]:  # fmt: skip
     """The same for a person."""
     gaps = any(g.difference for g in found)
-    header = [*axes, metric, "n", *(["difference", "effect"] if gaps else ())]
+    header = [*axes, metric, "n", *([str(at)] if at else ()), *(["difference", "effect"] if gaps else ())]
     lines = []
     for g in found:
         line = [*g.cell.values(), shown(g.mean), str(g.mean.n)]
+        if at:
+            line.append(shown(g.reached) if g.reached else "")
         if gaps:
             d = g.difference
             line += [shown(d.mean), "" if math.isnan(d.effect) else f"{d.effect:.2f}"] if d else ["baseline", ""]
