@@ -205,6 +205,13 @@ def test_effects_are_scipys(runs):
     assert found.left == 0
 
 
+def test_an_axis_of_a_random_search_has_no_share():
+    cells = [{"lr": str(rate), "schedule": "ab"[i % 2]} for i, rate in enumerate(np.geomspace(1e-4, 1e-2, 40))]
+    found = statistics.effects(cells, np.arange(40.0), ["lr", "schedule"])
+    assert ([*found.shares], [*found.ranks]) == (["schedule"], ["lr"])
+    assert found.ranks["lr"].rho == pytest.approx(1)
+
+
 def test_a_configuration_in_parts_is_the_whole(tmp_path):
     shared = {"steps": 3, "list": [1, {"a": None}], "text": "two\n\nlines\n- not a list\n", "quoted": "a: '#b'\n\n\n"}
     for number, config in enumerate(({"a": shared, "b": [], "c": ["x", 2.5], "d": None, "e": "é: " + "long " * 40},
@@ -351,3 +358,35 @@ def test_samples_and_configurations(tab):
     keys = tab.ask("[...document.querySelectorAll('#differences tbody th')].map((head) => head.textContent)")
     assert keys == ["schedule._target_", "optimizer.lr"]
     assert tab.ask("document.querySelectorAll('#differences td.differs').length") > 0
+
+
+def test_a_random_search_is_drawn(chromium, tmp_path):
+    rng = np.random.default_rng(0)
+    for i, rate in enumerate(rng.uniform(1e-4, 1e-2, 40)):
+        folder = run(tmp_path / "runs" / str(i), "cosine", "1e-3", i)
+        words = [f"optimizer.lr={rate}", f"sampler.steps={rng.integers(10, 10**6)}", f"schedule={'ab'[i % 2]}"]
+        (folder / "overrides.yaml").write_text(yaml.safe_dump(words))
+    compare.command([str(tmp_path / "runs"), f"html={tmp_path / 'page.html'}"])
+    chromium.errors.clear()
+    chromium.open(tmp_path / "page.html")
+    assert chromium.ask("document.querySelectorAll('#effects .spread circle').length") == 80  # two numeric axes
+    assert chromium.ask("[...document.querySelectorAll('#heat td')].map((cell) => Number(cell.dataset.value) || 0)"
+                        ".filter(Boolean).length") > 0  # fmt: skip
+    assert chromium.ask("document.querySelectorAll('#heat tbody tr').length") == 8
+    counted = (
+        "[...document.querySelectorAll('#heat td')].map((cell) => (hints.get(cell) || '').match(/mean of (\\d+)/))"
+    )
+    assert sum(int(found[1]) for found in chromium.ask(counted) if found) == 40  # each in one range
+    assert chromium.errors == []
+
+
+def test_runs_that_differ_in_the_seed_alone(chromium, tmp_path):
+    for seed in SEEDS:
+        run(tmp_path / "runs" / str(seed), "cosine", "1e-3", seed)
+    compare.command([str(tmp_path / "runs"), f"html={tmp_path / 'page.html'}"])
+    chromium.errors.clear()
+    chromium.open(tmp_path / "page.html")
+    assert shown(chromium) == ["all"]
+    chromium.click("tr.arm-row .opener")
+    assert chromium.ask("document.querySelectorAll('tr.run').length") == 3
+    assert chromium.errors == []

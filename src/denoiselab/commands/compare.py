@@ -28,7 +28,7 @@ OPTIONS = {"by": None, "metric": None, "baseline": None, "interval": "student", 
 FILES = ("html", "csv", "markdown", "latex", "parquet")
 GREATER = ("accuracy", "precision", "recall", "density", "coverage", "agreement", "psnr", "ssim", "chrf", "exact_match",
            "distinct")  # fmt: skip
-MOST = 12  # what was left out, shown by name
+MOST = 12  # of what was left out, and of an axis' levels, that are printed
 
 
 def command(arguments: list[str]) -> None:
@@ -133,6 +133,9 @@ def told(effects, whole: bool) -> None:
     for axis, rank in effects.ranks.items():
         print(f"Spearman's rank correlation with {axis}: {rank.rho:+.2f} (p {rank.p:.2g}, n {rank.n})")
     for axis, means in effects.levels.items():
+        if len(means) > MOST:
+            print(f"{axis}: {len(means)} levels, too many to print; html= shows them")
+            continue
         print(f"{axis}, over all runs at each level:")
         width = max(map(len, means))
         for level, mean in means.items():

@@ -160,7 +160,8 @@ def balanced(cells: Sequence[Mapping[str, str]], axes: Sequence[str]) -> bool:
 
 
 class Effects(NamedTuple):
-    """What the axes do to a metric."""
+    """What the axes do to a metric. No share is told of an axis with about as many settings as runs, as a random search
+    has: it would account for everything."""
 
     shares: dict[str, float]
     levels: dict[str, dict[str, Mean]]
@@ -175,5 +176,6 @@ def effects(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: S
     if not kept:
         return Effects({}, {}, {}, False, len(values))
     cells, finite = zip(*kept, strict=True)
-    return Effects(shares(cells, finite, axes), levels(cells, finite, axes, interval), ranks(cells, finite, axes),
+    repeated = [axis for axis in axes if 2 * len({cell[axis] for cell in cells}) <= len(cells)]
+    return Effects(shares(cells, finite, repeated), levels(cells, finite, axes, interval), ranks(cells, finite, axes),
                    balanced(cells, axes), len(values) - len(kept))  # fmt: skip

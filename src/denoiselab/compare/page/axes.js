@@ -10,8 +10,13 @@ function drawEffects() {
     const share = shares.find(([name]) => name === axis), rank = ranks[axis];
     const words = [share && `${(100 * share[1]).toFixed(0)} % of the variance`,
       rank && `Spearman's rank correlation ${rank[0].toFixed(2)} (p ${brief(rank[1], 2)}, n ${rank[2]})`].filter(Boolean).join(", ");
-    return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), make("table", {}, make("tbody", {},
-      ...(of[axis] ?? []).map(([level, entry]) => make("tr", { tip: `mean over ${entry[4]} runs: ${entry[0]}\n${origin(chosen.metric)}` },
+    const many = levels(axis).length > FEW;
+    if (many && levels(axis).every((level) => Number.isFinite(asNumber(level)))) {
+      return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), spread(axis));
+    }
+    const more = (of[axis] ?? []).length > WORDS ? make("p", { class: "note" }, `the first ${WORDS} of ${of[axis].length} levels`) : null;
+    return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), more, make("table", {}, make("tbody", {},
+      ...(of[axis] ?? []).slice(0, WORDS).map(([level, entry]) => make("tr", { tip: `mean over ${entry[4]} runs: ${entry[0]}\n${origin(chosen.metric)}` },
         make("th", { scope: "row" }, level), make("td", {}, whisker(entry, on)), make("td", { class: "number", "data-value": entry[0] }, entry[5]),
         make("td", { class: "number soft" }, `n ${entry[4]}`))))));
   });
@@ -23,28 +28,47 @@ function drawEffects() {
     make("div", { class: "panels" }, ...panels), pairs ? make("p", {}, `Interactions, share beyond the two axes: ${pairs}.`) : null);
 }
 
+// Every run by its setting of an axis of many numbers.
+function spread(axis) {
+  const width = 400, height = 190, edge = { left: 56, bottom: 24, top: 8, right: 12 };
+  const points = DATA.arms.flatMap((arm) => arm.runs.map((run) => [asNumber(arm.cell[axis]), run.values[chosen.metric], arm, run]))
+    .filter(([, y]) => Number.isFinite(y ?? NaN));
+  const svg = draw("svg", { class: "spread", width, height, role: "img", "aria-label": `${chosen.metric} by ${axis}` });
+  if (!points.length) return svg;
+  const [xs, ys] = [points.map((p) => p[0]), points.map((p) => p[1])], [across, up] = [scale(xs), scale(ys)];
+  const toX = (x) => edge.left + across.at(x) * (width - edge.left - edge.right);
+  const toY = (y) => height - edge.bottom - up.at(y) * (height - edge.bottom - edge.top);
+  for (const tick of ticks(Math.min(...ys), Math.max(...ys), up.log)) svg.append(
+    draw("line", { class: "axis", x1: edge.left, x2: width - edge.right, y1: toY(tick), y2: toY(tick) }),
+    draw("text", { x: edge.left - 8, y: toY(tick) + 4, "text-anchor": "end" }, brief(tick)));
+  for (const tick of ticks(Math.min(...xs), Math.max(...xs), across.log, 4)) svg.append(
+    draw("text", { x: toX(tick), y: height - 6, "text-anchor": "middle" }, brief(tick)));
+  svg.append(...points.map(([x, y, arm, run]) => draw("circle", { cx: toX(x), cy: toY(y), r: 3.5, tip: () => `${arm.label}\n${ofRun(run, chosen.metric)}` })));
+  return svg;
+}
+
 function drawHeat() {
   byId("heat").hidden = DATA.axes.length < 2;
   if (DATA.axes.length < 2) return;
   const again = (change) => { Object.assign(heat, change); drawHeat(); };
-  const arms = fitting(), rows = levels(heat.rows), across = levels(heat.columns);
+  const arms = fitting(), rows = binned(heat.rows), across = binned(heat.columns);
   const cell = (row, column) => {
-    const values = arms.filter((arm) => arm.cell[heat.rows] === row && arm.cell[heat.columns] === column)
+    const values = arms.filter((arm) => row.has(arm.cell[heat.rows]) && column.has(arm.cell[heat.columns]))
       .flatMap((arm) => arm.runs.filter((run) => chosen.metric in run.values).map((run) => run.values[chosen.metric]));
     return values.length ? { n: values.length, mean: values.some((v) => v === null) ? null : values.reduce((a, b) => a + b, 0) / values.length } : null;
   };
   const table = rows.map((row) => across.map((column) => cell(row, column)));
   const by = shade(table.flat().filter(Boolean).map((one) => one.mean).filter((v) => v !== null));
-  const drawn = rows.map((row, i) => make("tr", {}, make("th", { scope: "row" }, row), ...table[i].map((one, j) => (one
-    ? make("td", { tabindex: 0, "data-value": one.mean, tip: `${heat.rows}=${row} ${heat.columns}=${across[j]}\nmean of ${one.n} runs: ${one.mean ?? "not finite"}\n${origin(chosen.metric)}`,
+  const drawn = rows.map((row, i) => make("tr", {}, make("th", { scope: "row" }, row.label), ...table[i].map((one, j) => (one
+    ? make("td", { tabindex: 0, "data-value": one.mean, tip: `${heat.rows}=${row.label} ${heat.columns}=${across[j].label}\nmean of ${one.n} runs: ${one.mean ?? "not finite"}\n${origin(chosen.metric)}`,
       style: one.mean === null ? {} : { background: by.color(one.mean), color: by.ink(one.mean) } }, brief(one.mean))
     : make("td", {}, "–")))));
   put("heat", make("div", { class: "controls" },
     select("Down", DATA.axes, heat.rows, (axis) => again({ rows: axis, columns: axis === heat.columns ? heat.rows : heat.columns })),
     select("across", DATA.axes, heat.columns, (axis) => again({ columns: axis, rows: axis === heat.rows ? heat.columns : heat.rows }))),
-    make("p", { class: "note" }, `Mean of ${chosen.metric} over all runs of the arms in the filter, the other axes averaged over. Darker is better${by.log ? " (log scale)" : ""}.`),
+    make("p", { class: "note" }, `Mean of ${chosen.metric} over all runs of the arms in the filter, the other axes averaged over. The stronger the color, the better${by.log ? " (log scale)" : ""}.`),
     make("div", { class: "scroll" }, make("table", { class: "heat" },
-      make("thead", {}, make("tr", {}, make("th", {}, `${heat.rows} \\ ${heat.columns}`), ...across.map((column) => make("th", { scope: "col", class: "number" }, column)))),
+      make("thead", {}, make("tr", {}, make("th", {}, `${heat.rows} \\ ${heat.columns}`), ...across.map((column) => make("th", { scope: "col", class: "number" }, column.label)))),
       make("tbody", {}, ...drawn))));
 }
 
@@ -97,5 +121,5 @@ function drawParallel() {
   }));
   const all = known.map((arm) => value(arm));
   for (const tick of ticks(Math.min(...all), Math.max(...all), metric.log)) plate(at(stops.length - 1) + 8, down(metric.at(tick)), brief(tick), "start");
-  put("parallel", make("p", { class: "note" }, "A line is an arm, the better the darker; arms outside of the filter are faint. A setting that is clicked is filtered for."), svg);
+  put("parallel", make("p", { class: "note" }, "A line is an arm, the better the stronger its color; arms outside of the filter are faint. A setting that is clicked is filtered for."), svg);
 }

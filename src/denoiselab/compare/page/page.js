@@ -53,6 +53,19 @@ function levels(axis) {
   return found.sort(numeric ? (a, b) => a - b : (a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
+// The levels of an axis for a table: of many numbers, equally filled ranges; of many words, the first.
+const FEW = 12, RANGES = 8, WORDS = 40;
+function binned(axis) {
+  const all = levels(axis);
+  if (all.length <= FEW || !all.every((level) => Number.isFinite(asNumber(level)))) {
+    return all.slice(0, WORDS).map((level) => ({ label: level, has: (other) => other === level }));
+  }
+  const numbers = DATA.arms.map((arm) => asNumber(arm.cell[axis])).sort((a, b) => a - b);
+  const edges = [...new Set(Array.from({ length: RANGES + 1 }, (_, i) => numbers[Math.round(i * (numbers.length - 1) / RANGES)]))];
+  return edges.slice(1).map((high, i) => ({ label: `${brief(edges[i], 3)} to ${brief(high, 3)}`,
+    has: (other) => (i ? asNumber(other) > edges[i] : asNumber(other) >= edges[i]) && asNumber(other) <= high }));
+}
+
 // Words of the filter: text that the arm's label holds, or KEY<NUMBER and KEY>NUMBER of an axis or a metric.
 function fits(arm, words) {
   return words.every((word) => {
@@ -133,7 +146,7 @@ function ticks(low, high, log, count = 5) {
   if (log) {
     const found = [];
     const decades = Math.log10(high / low);
-    const steps = decades > 3 ? [1] : decades > 1 ? [1, 3] : [1, 2, 3, 5, 7];
+    const steps = decades > 3 ? [1] : decades > 1 ? [1, 2, 5] : [1, 2, 3, 5, 7];
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1)
       for (const step of steps) found.push(step * 10 ** power);
     return found.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
@@ -145,7 +158,7 @@ function ticks(low, high, log, count = 5) {
   return found;
 }
 
-// Darker is better.
+// The stronger, the better.
 function shade(numbers, metric = chosen.metric) {
   const on = scale(numbers);
   const share = (number) => (lower(metric) ? 1 - on.at(number) : on.at(number));
@@ -153,7 +166,7 @@ function shade(numbers, metric = chosen.metric) {
     log: on.log,
     color: (number) => `color-mix(in oklab, var(--high) ${Math.round(100 * share(number))}%, var(--low))`,
     line: (number) => `color-mix(in oklab, var(--high) ${Math.round(100 * share(number))}%, var(--thin))`,
-    ink: (number) => (share(number) > 0.5 ? "var(--on-high)" : "var(--ink)"),
+    ink: (number) => (share(number) > 0.6 ? "var(--on-high)" : "var(--ink)"),
   };
 }
 
