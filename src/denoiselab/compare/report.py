@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from denoiselab.compare import curves, differences, gallery, statistics, table
 from denoiselab.compare.read import Row
@@ -47,7 +46,7 @@ def report(found: Sequence[Group], axes: Sequence[str], metric: str, *, lower, t
         "paired": any(g.difference for g in found),
         "budget": None if at is None else {"words": str(at), "x": at.x, "curve": at.curve},
         "x": list(curves.X), "columns": columns, "thinned": thin,
-        "student": [float(t) for t in stats.t.ppf((1 + statistics.LEVEL) / 2, range(1, DEGREES + 1))],
+        "student": [statistics.quantile((1 + statistics.LEVEL) / 2, n) for n in range(1, DEGREES + 1)],
         "samples": pictures, "samples_left": not_shown, "differences": differences.differences(found),
         "left": [*left, *unlike],
     }  # fmt: skip

@@ -1,4 +1,6 @@
-"""What a few seeds say: means, intervals, paired differences, effects of axes. Numbers in, numbers out."""
+"""What a few seeds say: means, intervals, paired differences, effects of axes. Numbers in, numbers out.
+
+Student's distribution is taken from scipy.special: scipy.stats has the same and takes a second to import."""
 
 import math
 from collections import Counter
@@ -7,10 +9,20 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 DRAWS = 10_000  # of a bootstrap
+
+
+def quantile(p: float, degrees: float) -> float:
+    """Of Student's t."""
+    return float(special.stdtrit(degrees, p))
+
+
+def two_sided(t: float, degrees: float) -> float:
+    """The probability of a t at least as far from zero."""
+    return float(2 * special.stdtr(degrees, -abs(t)))
 
 
 class Mean(NamedTuple):
@@ -38,7 +50,7 @@ def student(values: Sequence[float]) -> Mean:
     if n < 2:
         return Mean(mean, math.nan, math.nan, math.nan, n)
     std = float(x.std(ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
+    half = quantile((1 + LEVEL) / 2, n - 1) * std / math.sqrt(n)
     return Mean(mean, mean - half, mean + half, std, n)
 
 
@@ -78,7 +90,7 @@ def paired(arm: Mapping[object, float], baseline: Mapping[object, float], interv
     if len(gaps) < 2 or not mean.std > rounding:
         return Difference(mean, math.nan, math.nan)
     effect = mean.value / mean.std
-    return Difference(mean, effect, float(2 * stats.t.sf(abs(effect) * math.sqrt(mean.n), mean.n - 1)))
+    return Difference(mean, effect, two_sided(effect * math.sqrt(mean.n), mean.n - 1))
 
 
 def shares(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str]) -> dict[str, float]:
@@ -104,7 +116,8 @@ def shares(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Se
 
 
 class Rank(NamedTuple):
-    """Spearman's rank correlation (1904) of a numeric axis and the value, its p under independence, and n."""
+    """Spearman's rank correlation (1904) of a numeric axis and the value, its p under independence by Student's t
+    (rough for fewer than ten values), and n."""
 
     rho: float
     p: float
@@ -127,9 +140,21 @@ def ranks(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Seq
     for axis in axes:
         x = [number(cell[axis]) for cell in cells]
         if None not in x and len(set(x)) > 1 and len(set(values)) > 1:
-            rho, p = stats.spearmanr(x, values)
-            found[axis] = Rank(float(rho), float(p), len(x))
+            found[axis] = spearman(x, values)
     return found
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> Rank:
+    n, rho = len(x), float(np.clip(np.corrcoef(ranking(x), ranking(y))[0, 1], -1, 1))
+    if n < 3:
+        return Rank(rho, math.nan, n)
+    return Rank(rho, two_sided(rho * math.sqrt((n - 2) / (1 - rho**2)), n - 2) if abs(rho) < 1 else 0.0, n)
+
+
+def ranking(values: Sequence[float]) -> np.ndarray:
+    """Ranks from 1; what is equal shares the mean of its ranks."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def levels(cells: Sequence[Mapping[str, str]], values: Sequence[float], axes: Sequence[str],

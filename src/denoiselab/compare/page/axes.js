@@ -5,13 +5,13 @@ const heat = { rows: DATA.axes[0], columns: DATA.axes[1] };
 function drawEffects() {
   const { shares, levels: of, ranks, balanced, left } = DATA.effects[chosen.metric];
   if (!DATA.axes.length) { put("effects", make("p", { class: "note" }, "The runs differ in the seed alone.")); return; }
-  const on = scale(ends(Object.values(of).flatMap((rows) => rows.map(([, entry]) => entry))), 0.02);
+  const shown = DATA.axes.filter((axis) => !continuous(axis)).flatMap((axis) => (of[axis] ?? []).slice(0, WORDS));
+  const on = scale(ends(shown.map(([, entry]) => entry)), 0.02);
   const panels = DATA.axes.map((axis) => {
     const share = shares.find(([name]) => name === axis), rank = ranks[axis];
     const words = [share && `${(100 * share[1]).toFixed(0)} % of the variance`,
       rank && `Spearman's rank correlation ${rank[0].toFixed(2)} (p ${brief(rank[1], 2)}, n ${rank[2]})`].filter(Boolean).join(", ");
-    const many = levels(axis).length > FEW;
-    if (many && levels(axis).every((level) => Number.isFinite(asNumber(level)))) {
+    if (continuous(axis)) {
       return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), spread(axis));
     }
     const more = (of[axis] ?? []).length > WORDS ? make("p", { class: "note" }, `the first ${WORDS} of ${of[axis].length} levels`) : null;

@@ -55,11 +55,13 @@ function levels(axis) {
 
 // The levels of an axis for a table: of many numbers, equally filled ranges; of many words, the first.
 const FEW = 12, RANGES = 8, WORDS = 40;
-function binned(axis) {
+function continuous(axis) {
   const all = levels(axis);
-  if (all.length <= FEW || !all.every((level) => Number.isFinite(asNumber(level)))) {
-    return all.slice(0, WORDS).map((level) => ({ label: level, has: (other) => other === level }));
-  }
+  return all.length > FEW && all.every((level) => Number.isFinite(asNumber(level)));
+}
+
+function binned(axis) {
+  if (!continuous(axis)) return levels(axis).slice(0, WORDS).map((level) => ({ label: level, has: (other) => other === level }));
   const numbers = DATA.arms.map((arm) => asNumber(arm.cell[axis])).sort((a, b) => a - b);
   const edges = [...new Set(Array.from({ length: RANGES + 1 }, (_, i) => numbers[Math.round(i * (numbers.length - 1) / RANGES)]))];
   return edges.slice(1).map((high, i) => ({ label: `${brief(edges[i], 3)} to ${brief(high, 3)}`,
