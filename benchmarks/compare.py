@@ -108,7 +108,8 @@ def main() -> None:
     print(f"{'memory at most':32} {gib:6.2f} GiB\n{'the page':32} {size / 1e6:6.2f} MB")
     met = max(result.values()) < GOAL["seconds"] and gib < GOAL["gib"]
     print(f"goal: under {GOAL['seconds']:.0f} s and {GOAL['gib']:.0f} GiB: {'met' if met else 'missed'}")
-    said = {"seconds": result, "processor_seconds": computed, "gib": gib, "page_bytes": size, "runs": asked.runs, "points": asked.points,
+    said = {"seconds": result, "processor_seconds": computed, "gib": gib, "page_bytes": size,
+            "runs": asked.runs, "points": asked.points,
             "goal": GOAL, "cpu": f"{os.cpu_count()} x {platform.machine()}", "rounds": asked.rounds}  # fmt: skip
     Path(__file__).with_suffix(".json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 

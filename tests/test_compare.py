@@ -50,6 +50,14 @@ def test_axes_are_what_differs(runs):
     assert {row.setting("parameterization") for row in rows} == {"v", "x0"}
 
 
+@pytest.mark.parametrize(
+    "value, text", [("1e-3", "0.001"), (0.001, "0.001"), ("2", "2"), (2.0, "2"), (True, "true"), ("cosine", "cosine"),
+                    ("nan", "nan"), ("1e-05", "1e-05"), (0.00001, "1e-05"), ("[1,2]", "[1,2]"), ("inf", "inf")],
+)  # fmt: skip
+def test_a_number_is_one_setting_however_it_is_written(value, text):
+    assert read.plain(value) == text
+
+
 def test_numbers_equal_scipy(runs, tmp_path, capsys):
     out = tmp_path / "table.csv"
     compare.command([str(runs), "baseline=schedule=linear,parameterization=x0", f"csv={out}"])

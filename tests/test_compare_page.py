@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import re
+from itertools import product
 
 import browser
 import numpy as np
@@ -19,7 +20,7 @@ from denoiselab.run import record
 from denoiselab.spec import Refused
 
 EVIL = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>{{script}}"
-SCHEDULES, RATES, SEEDS = ("cosine", "linear", EVIL), ("1e-4", "1e-3", "1e-2"), (0, 1, 2)
+SCHEDULES, RATES, SEEDS = ("cosine", "linear", EVIL), ("0.0001", "0.001", "0.01"), (0, 1, 2)
 
 
 def value(schedule, rate, seed):
@@ -56,7 +57,7 @@ def runs(tmp_path_factory):
         for rate in RATES:
             for seed in SEEDS:
                 run(root / f"{SCHEDULES.index(schedule)}-{rate}-{seed}", schedule, rate, seed)
-    texts = root / "1-1e-3-0" / "samples"
+    texts = root / "1-0.001-0" / "samples"
     (texts / "samples.png").unlink()
     (texts / "samples.txt").write_text(EVIL * 40)
     return root
@@ -128,7 +129,7 @@ def test_samples_are_few_and_small(runs, monkeypatch):
 
 def test_unlike_metrics_are_left_out_of_the_page(runs, tmp_path):
     for seed, split in enumerate(("test", "val")):
-        folder = run(tmp_path / "runs" / split, "cosine", "1e-3", seed)
+        folder = run(tmp_path / "runs" / split, "cosine", "0.001", seed)
         said = json.loads((folder / "summary.json").read_text())
         said["metrics"]["test/accuracy"]["n"] = seed
         (folder / "summary.json").write_text(json.dumps(said))
@@ -142,7 +143,7 @@ def test_unlike_metrics_are_left_out_of_the_page(runs, tmp_path):
 
 
 def test_a_matched_budget_is_what_all_reach(tmp_path, capsys):
-    folders = [run(tmp_path / "runs" / str(end), "cosine", "1e-3", end, end) for end in (20, 12, 17)]
+    folders = [run(tmp_path / "runs" / str(end), "cosine", "0.001", end, end) for end in (20, 12, 17)]
     out = tmp_path / "table.csv"
     compare.command([str(tmp_path / "runs"), "x=samples", f"csv={out}"])
     [line] = csv.DictReader(out.read_text().splitlines())
@@ -156,7 +157,7 @@ def test_a_matched_budget_is_what_all_reach(tmp_path, capsys):
 
 
 def test_curves_are_the_record(runs):
-    folder = runs / "0-1e-3-1"
+    folder = runs / "0-0.001-1"
     found, lines = curves.read(folder), record.read(folder)
     assert {*found} == {"train/loss", "val/loss"}
     for name, curve in found.items():
@@ -195,10 +196,10 @@ def test_effects_are_scipys(runs):
     found = statistics.effects(cells, values, ["schedule", "lr"])
     test = stats.spearmanr([float(c["lr"]) for c in cells], values)
     assert found.ranks["lr"][:2] == pytest.approx([test.statistic, test.pvalue], rel=1e-12)
-    own = [v for c, v in zip(cells, values, strict=True) if c["lr"] == "1e-3"]
+    own = [v for c, v in zip(cells, values, strict=True) if c["lr"] == "0.001"]
     assert [*found.levels["lr"]] == [*RATES]  # by size
-    assert found.levels["lr"]["1e-3"].value == pytest.approx(np.mean(own), rel=1e-12)
-    assert found.levels["lr"]["1e-3"][1:3] == pytest.approx(
+    assert found.levels["lr"]["0.001"].value == pytest.approx(np.mean(own), rel=1e-12)
+    assert found.levels["lr"]["0.001"][1:3] == pytest.approx(
         stats.t.interval(0.95, len(own) - 1, np.mean(own), stats.sem(own)), rel=1e-12
     )
     assert found.balanced
@@ -292,9 +293,9 @@ def test_an_arm_is_opened(tab, written):
     cells = tab.ask(
         "[...document.querySelectorAll('tr.run')].map((row) => Number(row.querySelector('[data-value]').dataset.value))"
     )
-    assert cells == [value("cosine", "1e-4", seed) for seed in SEEDS]
+    assert cells == [value("cosine", "0.0001", seed) for seed in SEEDS]
     assert tab.ask("document.querySelector('.opener').getAttribute('aria-expanded')") == "true"
-    assert "0-1e-4-2" in tab.ask("[...document.querySelectorAll('tr.run')].at(-1).textContent")
+    assert "0-0.0001-2" in tab.ask("[...document.querySelectorAll('tr.run')].at(-1).textContent")
     tab.press("Enter")  # the focus stays on what was pressed
     assert tab.ask("document.querySelectorAll('tr.run').length") == 0
 
@@ -302,7 +303,7 @@ def test_an_arm_is_opened(tab, written):
 def test_a_number_says_where_it_comes_from(tab):
     tab.hover("tr.arm-row td[data-column='val/loss']")
     said = tab.ask("document.querySelector('#tip').textContent")
-    for words in ("mean of 3 runs", "over 10 samples", "split val", "seeds 0, 1, 2", "noise seed 5", "0-1e-4-0",
+    for words in ("mean of 3 runs", "over 10 samples", "split val", "seeds 0, 1, 2", "noise seed 5", "0-0.0001-0",
                   "0.1.0 0123456789+changes abcdef012345"):  # fmt: skip
         assert words in said
 
@@ -322,8 +323,8 @@ def test_curves_have_students_bands(tab, runs):
         assert tab.ask("document.querySelectorAll('#curves path.arm').length") == 6
         assert tab.ask("document.querySelectorAll('#curves path.band').length") == 6
         found = tab.ask(f"band(series(DATA.arms[0], {metric!r}, {x!r})).find((point) => point[0] === {step})")
-        values = [next(row[metric] for row in record.read(runs / f"0-1e-4-{seed}") if metric in row and row[x] == step)
-                  for seed in SEEDS]  # fmt: skip
+        lines = [record.read(runs / f"0-0.0001-{seed}") for seed in SEEDS]
+        values = [next(row[metric] for row in own if metric in row and row[x] == step) for own in lines]
         low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
         assert found[1:] == pytest.approx([np.mean(values), low, high, 3], rel=1e-5)  # six digits are in the page
 
@@ -331,10 +332,10 @@ def test_curves_have_students_bands(tab, runs):
 def test_seeds_that_recorded_elsewhere_are_joined_by_lines(tab, runs):
     tab.ask("Object.assign(curve, {metric: 'train/loss', x: 'seconds'}), drawCurves()")
     points = tab.ask("band(series(DATA.arms[0], 'train/loss', 'seconds'))")
-    ends = [(curves.read(runs / f"0-1e-4-{seed}")["train/loss"].x["seconds"][[0, -1]]) for seed in SEEDS]
+    ends = [(curves.read(runs / f"0-0.0001-{seed}")["train/loss"].x["seconds"][[0, -1]]) for seed in SEEDS]
     assert (points[0][0], points[-1][0]) == (max(e[0] for e in ends), min(e[1] for e in ends))
     for at, mean, _, _, n in points:
-        own = [curves.read(runs / f"0-1e-4-{seed}")["train/loss"] for seed in SEEDS]
+        own = [curves.read(runs / f"0-0.0001-{seed}")["train/loss"] for seed in SEEDS]
         assert mean == pytest.approx(np.mean([np.interp(at, c.x["seconds"], c.y) for c in own]), rel=1e-5)
         assert n == 3
 
@@ -363,7 +364,7 @@ def test_samples_and_configurations(tab):
 def test_a_random_search_is_drawn(chromium, tmp_path):
     rng = np.random.default_rng(0)
     for i, rate in enumerate(rng.uniform(1e-4, 1e-2, 40)):
-        folder = run(tmp_path / "runs" / str(i), "cosine", "1e-3", i)
+        folder = run(tmp_path / "runs" / str(i), "cosine", "0.001", i)
         words = [f"optimizer.lr={rate}", f"sampler.steps={rng.integers(10, 10**6)}", f"schedule={'ab'[i % 2]}"]
         (folder / "overrides.yaml").write_text(yaml.safe_dump(words))
     compare.command([str(tmp_path / "runs"), f"html={tmp_path / 'page.html'}"])
@@ -381,11 +382,36 @@ def test_a_random_search_is_drawn(chromium, tmp_path):
 
 def test_runs_that_differ_in_the_seed_alone(chromium, tmp_path):
     for seed in SEEDS:
-        run(tmp_path / "runs" / str(seed), "cosine", "1e-3", seed)
+        run(tmp_path / "runs" / str(seed), "cosine", "0.001", seed)
     compare.command([str(tmp_path / "runs"), f"html={tmp_path / 'page.html'}"])
     chromium.errors.clear()
     chromium.open(tmp_path / "page.html")
     assert shown(chromium) == ["all"]
     chromium.click("tr.arm-row .opener")
     assert chromium.ask("document.querySelectorAll('tr.run').length") == 3
+    assert chromium.errors == []
+
+
+def test_runs_that_diverged(chromium, tmp_path):
+    for schedule, seed in product(("cosine", "linear"), SEEDS):
+        folder = run(tmp_path / "runs" / f"{schedule}{seed}", schedule, "0.001", seed)
+        if schedule == "linear":
+            said = json.loads((folder / "summary.json").read_text())
+            said["metrics"]["val/loss"]["value"] = None
+            (folder / "summary.json").write_text(json.dumps(said))
+            record.Record(folder).write(21, {"train/loss": math.nan, "samples": 168, "seconds": 11.0 * (1 + seed)})
+    compare.command([str(tmp_path / "runs"), "x=step", "effects=true", f"html={tmp_path / 'page.html'}"])
+    chromium.errors.clear()
+    chromium.open(tmp_path / "page.html")
+    assert shown(chromium) == ["schedule=cosine", "schedule=linear"]  # what has no mean comes last
+    chromium.click("thead button[data-key=metric]")
+    assert shown(chromium) == ["schedule=cosine", "schedule=linear"]
+    chromium.ask("chosen.drawn = new Set([0, 1]), curve.logY = true, curve.each = true, refresh()")
+    for metric in ("val/loss", "train/loss"):
+        chromium.ask(f"curve.metric = {metric!r}, drawCurves()")
+        assert chromium.ask("document.querySelectorAll('#curves path.arm').length") == 2
+    assert not chromium.ask("document.querySelector('#curves').innerHTML.includes('NaN')")
+    chromium.type("#filter", "linear")
+    assert shown(chromium) == ["schedule=linear"]
+    assert not chromium.ask("document.querySelector('main').innerHTML.includes('NaN')")
     assert chromium.errors == []

@@ -54,12 +54,22 @@ class Row:
         return curves.read(self.folder)
 
     def setting(self, key: str) -> str:
-        """What this row had for a key that some row was told."""
+        """What this row had for a key that some row was told; 1e-3 and 0.001 are one setting."""
         if key in self.typed:
-            return self.typed[key]
+            return plain(self.typed[key])
         node = functools.reduce(lambda node, part: node.get(part) if isinstance(node, dict) else None,
                                 key.replace("/", ".").split("."), self.config)  # fmt: skip
-        return choice(key, node) if isinstance(node, dict) else "none" if node in (None, [], {}) else str(node)
+        return choice(key, node) if isinstance(node, dict) else "none" if node in (None, [], {}) else plain(node)
+
+
+def plain(value: object) -> str:
+    """A setting as text, a number in the one way that Python writes it."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
 def choice(group: str, node: dict) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoiselab.compare.curves import budget
-from denoiselab.compare.read import Row
+from denoiselab.compare.read import Row, plain
 from denoiselab.compare.statistics import Difference, Interval, Mean, paired
 from denoiselab.spec import Refused, near
 
@@ -120,7 +120,8 @@ def at_budget(found: list[Group], x: str, curve: str, interval: Interval) -> tup
 
 
 def chosen(found: list[Group], words: str) -> Group:
-    wanted = words.replace(",", " ").split()
+    pairs = [word.partition("=") for word in words.replace(",", " ").split()]
+    wanted = [f"{key}{equals}{plain(value)}" for key, equals, value in pairs]
     fitting = [g for g in found if all(word in g.label.split() for word in wanted)]
     if len(fitting) != 1:
         what = "no arm is the baseline" if not fitting else "several arms could be the baseline"
