@@ -1,0 +1,43 @@
+// Samples side by side, and the keys in which the configurations of the drawn arms differ.
+
+const FIRST = "the first of each arm";
+const gallery = { seed: null };
+
+function drawSamples() {
+  const left = DATA.samples_left.length ? make("p", { class: "note" }, `Left out: ${DATA.samples_left.join("; ")}.`) : null;
+  if (!DATA.samples.length) { put("samples", left); return; }
+  const seeds = [...new Set(DATA.samples.map((one) => one.seed))].sort((a, b) => a - b);
+  const of = (seed) => DATA.samples.filter((one, i) => (seed === FIRST ? DATA.samples.findIndex((other) => other.arm === one.arm) === i : one.seed === seed));
+  if (gallery.seed === null) { // the one that the most arms have
+    gallery.seed = seeds.reduce((found, seed) => (of(seed).length > of(found).length ? seed : found), seeds[0]);
+    if (2 * of(gallery.seed).length < of(FIRST).length) gallery.seed = FIRST;
+  }
+  const arms = sorted(fitting(), columns()).map((arm) => arm.index);
+  const shown = of(gallery.seed).filter((one) => arms.includes(one.arm)).sort((a, b) => arms.indexOf(a.arm) - arms.indexOf(b.arm));
+  const cards = shown.map((one) => {
+    const arm = DATA.arms[one.arm], run = arm.runs.find((other) => other.seed === one.seed);
+    const hint = [arm.label, `seed ${one.seed}, noise seed ${[...new Set(Object.values(run.drawn))].join(", ")}`, one.words, one.file, `code ${run.code || "unknown"}`].filter(Boolean).join("\n");
+    const score = run.values[chosen.metric];
+    const content = one.uri ? make("img", { src: one.uri, width: one.width, height: one.height, alt: `samples of ${arm.label}, seed ${one.seed}`, loading: "lazy" })
+      : make("pre", { tabindex: 0 }, one.text);
+    return make("figure", { tip: hint }, make("figcaption", {}, arm.short, make("span", { class: "soft" }, `${score === undefined ? "" : ` ${brief(score)}`}${gallery.seed === FIRST ? ` seed ${one.seed}` : ""}`)), content);
+  });
+  put("samples", make("div", { class: "controls" }, select("Seed", [...seeds.map(String), FIRST], String(gallery.seed), (seed) => { gallery.seed = seed === FIRST ? FIRST : Number(seed); drawSamples(); })),
+    make("p", { class: "note" }, `Arms in the order of the table, with this run's ${chosen.metric}. Runs of one noise seed began from the same noise where their sampler and shapes are the same.`),
+    left, cards.length ? make("div", { class: "cards", tabindex: 0, role: "group", "aria-label": "samples" }, ...cards) : make("p", {}, "None of the arms in the filter has samples of this seed."));
+}
+
+function drawDifferences() {
+  const arms = drawnArms();
+  const rows = DATA.differences.map((line) => ({ ...line, own: arms.map((arm) => line.values[arm.index]) })).filter((line) => new Set(line.own).size > 1);
+  const usual = (own) => own.map((text) => [own.filter((other) => other === text).length, text]).sort((a, b) => b[0] - a[0])[0];
+  const body = rows.map((line) => {
+    const [count, common] = usual(line.own);
+    return make("tr", {}, make("th", { scope: "row", tip: line.also.length ? `the same at ${line.also.join(", ")}` : line.key }, line.key, line.also.length ? make("span", { class: "soft" }, ` +${line.also.length}`) : null),
+      ...line.own.map((text) => make("td", { class: count > 1 && text === common ? "" : "differs", tip: text || "not there" }, text.replace(/^denoiselab\./, "") || "–")));
+  });
+  put("differences", make("p", { class: "note" }, `Of the ${arms.length} arms that are drawn, the keys that are not the same in all; what most have is plain, what departs from it is marked. `
+    + "+1 says that the key goes with another, named on hover."),
+    body.length ? make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", {}, "key"), ...arms.map((arm) => make("th", { scope: "col" }, swatch(arm), arm.short)))), make("tbody", {}, ...body)))
+      : make("p", {}, "They do not differ."));
+}

@@ -1,0 +1,161 @@
+"""Finished runs as rows: what was typed for each, and its scores with where they come from.
+
+A row is a `summary.json`: of a run folder, and of each folder below its `scores/`. What a row was asked to be stands in
+`overrides.yaml`; where another row was told more, the resolved configuration says what this one had in its place.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from denoiselab import names
+from denoiselab.compare import curves
+from denoiselab.run import record
+from denoiselab.spec import Refused
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What is typed and tells no arm from another.
+APART = {"logger", "outputs", "name", "rerun", "plugins", "invalid", "seed", "monitor", "data.num_workers"}
+HIDDEN = ("hydra.", "hydra/", "logger.", "checkpoint.", "trainer.log_every_n_steps", "debug")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run under one sampler and evaluation."""
+
+    folder: Path  # of the run
+    place: Path  # of its summary: the same, or below scores/
+    typed: dict[str, str]  # key to value
+    summary: dict
+    seed: int
+    kept: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @functools.cached_property
+    def config(self) -> dict:
+        return configuration(self.folder / "config.yaml")
+
+    @property
+    def metrics(self) -> dict[str, dict]:
+        return self.summary["metrics"]
+
+    def value(self, metric: str) -> float:
+        found = self.metrics[metric]["value"]
+        return math.nan if found is None else found
+
+    @functools.cached_property
+    def curves(self) -> dict[str, curves.Curve]:
+        """Of the training, by metric."""
+        return curves.read(self.folder)
+
+    def setting(self, key: str) -> str:
+        """What this row had for a key that some row was told; 1e-3 and 0.001 are one setting."""
+        if key in self.typed:
+            return plain(self.typed[key])
+        node = functools.reduce(lambda node, part: node.get(part) if isinstance(node, dict) else None,
+                                key.replace("/", ".").split("."), self.config)  # fmt: skip
+        return choice(key, node) if isinstance(node, dict) else "none" if node in (None, [], {}) else plain(node)
+
+
+def plain(value: object) -> str:
+    """A setting as text, a number in the one way that Python writes it."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def choice(group: str, node: dict) -> str:
+    """The name of the choice of a group that a node is most like."""
+    alike = {name: content for (of, name), content in names.contents().items()
+             if of == group and content.get("_target_") == node.get("_target_")}  # fmt: skip
+    if not alike:
+        return "default"
+    return max(alike, key=lambda name: sum(node.get(key) == value for key, value in alike[name].items()))
+
+
+def loaded(path: Path):
+    with suppress(OSError, yaml.YAMLError):
+        return yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    return None
+
+
+def configuration(path: Path) -> dict:
+    """A resolved configuration; empty where there is none. Runs of a sweep share most of theirs, and a part that was
+    seen before is not read again: a tenth of the time. Not to be changed by who gets it."""
+    with suppress(OSError, yaml.YAMLError, TypeError, ValueError):
+        parts = re.split(r"(?m)^(?=[^\s#-])", path.read_text(encoding="utf-8"))
+        return {key: value for part in parts for key, value in part_of(part).items()}
+    return loaded(path) or {}  # an alias reaches over parts
+
+
+@functools.lru_cache(4096)
+def part_of(text: str) -> dict:
+    return yaml.load(text, LOADER) or {}
+
+
+def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str]]:
+    """The rows in and below the paths, each once, and what was left out, in words. Raises `Refused` where a path is not
+    there or none has a row."""
+    found, left = {}, []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise Refused("compare reads folders of runs", path, "give outputs/NAME, or the folder that train printed")
+        for folder in folders(path):
+            if not (folder / "COMPLETED").exists():
+                left.append(f"{folder.name}: not trained to the end")
+                continue
+            for place in (folder, *sorted((folder / "scores").glob("*/"))):
+                row = read(folder, place)
+                if isinstance(row, str):
+                    left.append(row)
+                elif row is not None:
+                    found[place.resolve()] = row
+    if not found:
+        said = "; ".join(left[:3]) or "no run folder"
+        raise Refused(
+            "there is no finished run to compare", f"{', '.join(map(str, paths))}: {said}", "train some first"
+        )
+    return list(found.values()), left
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The run folders in and below a path."""
+    if (path / "overrides.yaml").exists():
+        yield path
+        return
+    yield from (file.parent for file in sorted(path.rglob("overrides.yaml")) if file.parent.parent.name != "scores")
+
+
+def read(folder: Path, place: Path) -> Row | str | None:
+    """A row; a reason why it is none; or None where nothing was scored."""
+    if not (place / "summary.json").exists():
+        return None
+    try:
+        summary = record.read_summary(place)
+        words = loaded(place / "overrides.yaml") or loaded(folder / "overrides.yaml") or []
+        typed = dict(split(word) for word in words if "=" in word)
+        seed = typed.get("seed") or configuration(folder / "config.yaml").get("seed", 0)
+        summary["metrics"].items()
+        return Row(folder, place, typed, summary, int(seed))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        return f"{place}: cannot be read: {e}"
+
+
+def split(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key.lstrip("+"), value
+
+
+def axes(found: list[Row]) -> list[str]:
+    """The keys in which the rows differ, seeds and what changes no result apart, in the order typed."""
+    keys = dict.fromkeys(key for row in found for key in row.typed
+                         if key not in APART and not key.startswith(HIDDEN))  # fmt: skip
+    return [key for key in keys if len({row.setting(key) for row in found}) > 1]

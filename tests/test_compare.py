@@ -1,0 +1,147 @@
+"""Comparing runs: numbers equal scipy's, unlike ones are refused, files say what the screen says."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from denoiselab.commands import compare
+from denoiselab.compare import read, statistics, table
+from denoiselab.spec import Refused
+
+VALUES = {("cosine", "x0"): (1.0, 1.4, 1.1), ("cosine", "v"): (0.8, 0.9, 0.7), ("linear", "x0"): (2.0, 2.5, 2.2),
+          ("linear", "v"): (1.9, 1.8, 2.2)}  # fmt: skip
+
+
+def run(root, schedule, parameterization, seed, value, n=10, done=True):
+    """A run folder as training leaves it."""
+    folder = root / f"{schedule}-{parameterization}-{seed}"
+    folder.mkdir(parents=True)
+    typed = [f"schedule={schedule}", f"seed={seed}", "logger=none"]
+    if parameterization != "v":  # the default is not typed
+        typed.append(f"parameterization={parameterization}")
+    node = {"_target_": "denoiselab.denoiser.V" if parameterization == "v" else "denoiselab.denoiser.X0"}
+    config = {"seed": seed, "parameterization": node, "monitor": {"name": "val/loss", "mode": "min"}}
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(typed))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    score = {"value": value, "n": n, "split": "val", "extractor": None, "seed": 0}
+    (folder / "summary.json").write_text(json.dumps({"metrics": {"val/loss": score}, "score": "0"}))
+    if done:
+        (folder / "COMPLETED").touch()
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for (schedule, parameterization), values in VALUES.items():
+        for seed, value in enumerate(values):
+            run(tmp_path / "runs", schedule, parameterization, seed, value)
+    return tmp_path / "runs"
+
+
+def test_axes_are_what_differs(runs):
+    rows, left = read.rows([runs])
+    assert (len(rows), left) == (12, [])
+    assert set(read.axes(rows)) == {"schedule", "parameterization"}
+    assert {row.setting("parameterization") for row in rows} == {"v", "x0"}
+
+
+@pytest.mark.parametrize(
+    "value, text", [("1e-3", "0.001"), (0.001, "0.001"), ("2", "2"), (2.0, "2"), (True, "true"), ("cosine", "cosine"),
+                    ("nan", "nan"), ("1e-05", "1e-05"), (0.00001, "1e-05"), ("[1,2]", "[1,2]"), ("inf", "inf")],
+)  # fmt: skip
+def test_a_number_is_one_setting_however_it_is_written(value, text):
+    assert read.plain(value) == text
+
+
+def test_numbers_equal_scipy(runs, tmp_path, capsys):
+    out = tmp_path / "table.csv"
+    compare.command([str(runs), "baseline=schedule=linear,parameterization=x0", f"csv={out}"])
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    means = [float(line["mean"]) for line in lines]
+    assert means == sorted(means)
+    assert "0.80 ± 0.25" in capsys.readouterr().out
+    base = np.array(VALUES["linear", "x0"])
+    for line in lines:
+        values = np.array(VALUES[line["schedule"], line["parameterization"]])
+        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        assert [float(line[k]) for k in ("mean", "low", "high")] == pytest.approx([values.mean(), low, high], rel=1e-12)
+        assert int(line["n"]) == 3
+        if line["difference"]:
+            gaps = values - base
+            test = stats.ttest_rel(values, base)
+            assert float(line["difference"]) == pytest.approx(gaps.mean(), rel=1e-12)
+            assert float(line["p"]) == pytest.approx(test.pvalue, rel=1e-9)
+            assert float(line["effect"]) == pytest.approx(gaps.mean() / gaps.std(ddof=1), rel=1e-9)
+        else:
+            assert line["schedule"] == "linear"
+
+
+def test_shares_of_a_full_factorial_add_up():
+    cells = [{"a": a, "b": b} for a in "xyz" for b in "pq" for _ in range(3)]
+    values = np.random.default_rng(0).normal(size=len(cells)) + [3 * (c["a"] == "x") for c in cells]
+    found = statistics.shares(cells, values, ["a", "b"])
+    y = np.asarray(values).reshape(6, 3)
+    rest = ((y - y.mean(1, keepdims=True)) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+    assert sum(found.values()) + rest == pytest.approx(1, rel=1e-12)
+    assert max(found, key=found.get) == "a"
+
+
+def test_bootstrap_covers_the_mean():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(100):
+        mean = statistics.bootstrap(rng.normal(size=30))
+        inside += mean.low <= 0 <= mean.high
+    assert inside >= 85
+
+
+def test_one_seed_has_no_interval(tmp_path):
+    run(tmp_path, "cosine", "v", 0, 1.0)
+    rows, _ = read.rows([tmp_path])
+    [group] = table.groups(rows, [], "val/loss", statistics.student)
+    assert math.isnan(group.mean.low)
+    assert table.shown(group.mean) == "1"
+
+
+def test_unlike_values_are_refused(runs):
+    run(runs, "sigmoid", "v", 0, 1.0, n=20)
+    with pytest.raises(Refused, match="cannot be compared"):
+        compare.command([str(runs)])
+
+
+def test_two_runs_of_one_cell_are_refused(runs):
+    with pytest.raises(Refused, match="same settings and seed"):
+        compare.command([str(runs), "by=schedule"])
+
+
+def test_unfinished_runs_are_said(runs, capsys):
+    run(runs, "sigmoid", "v", 0, 1.0, done=False)
+    compare.command([str(runs)])
+    assert "left out: sigmoid-v-0: not trained to the end" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, what",
+    [(["nowhere"], "folders of runs"), ([], "compare what"), (["{runs}", "metric=lost"], "no run has the metric"),
+     (["{runs}", "by=nothing"], "was told this key"), (["{runs}", "interval=wide"], "kind of interval"),
+     (["{runs}", "baseline=schedule=cosine"], "several arms"), (["{runs}", "baseline=schedule=no"], "no arm"),
+     (["{runs}", "lower=maybe"], "true or false"), (["{runs}", "csv=/nowhere/x.csv"], "cannot be written"),
+     (["{runs}", "sort=x"], "no argument")],
+)  # fmt: skip
+def test_mistakes(runs, words, what):
+    with pytest.raises(Refused, match=what):
+        compare.command([word.format(runs=runs) for word in words])
+
+
+def test_files(runs, tmp_path):
+    compare.command([str(runs), f"markdown={tmp_path / 't.md'}", f"latex={tmp_path / 't.tex'}",
+                     f"parquet={tmp_path / 't.parquet'}"])  # fmt: skip
+    assert (tmp_path / "t.md").read_text().count("\n") == 6
+    assert r"\toprule" in (tmp_path / "t.tex").read_text()
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert pq.read_table(tmp_path / "t.parquet").num_rows == 4
