@@ -15,6 +15,7 @@ COMMANDS = {
     "sample": "make new samples with a finished run: run=FOLDER [n=64] [label=3] [guidance=3] [sampler=...]",
     "evaluate": "score a finished run: run=FOLDER [sampler=...] [steps=...] [guidance=...] [evaluation=full]",
     "restore": "denoise or complete pictures of your own: run=FOLDER input=PICTURE [noise=25] [mask=PICTURE]",
+    "status": "how a sweep stands, live: [SWEEP or FOLDER] [--once]",
     "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
     "list": "every choice of every group, with one line each",
 }

@@ -21,6 +21,7 @@ from denoiselab.spec import Refused
 # Keys as patterns of their dotted path; a pattern drops all below it.
 NEITHER = (
     "hydra", "outputs", "name", "logger", "rerun", "invalid", "plugins", "checkpoint", "extend", "init",
+    "retry", "dry_run", "budget", "arms", "arm",
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",
@@ -120,16 +121,18 @@ def slug(overrides: list[str]) -> str:
 
     For people alone: the hash beside it is the identity.
     """
-    words = []
+    words, arm = [], []
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         path = key.lstrip("~").partition("@")[0].replace("/", ".")
+        if path == "arm":
+            arm = [value]
         # An experiment is told by the folder above.
         if path == "experiment" or any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
             continue
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
-    text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(sorted(words)))
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join([*arm, *sorted(words)]))
     return text[:LONGEST].strip("._-") or "default"
 
 
