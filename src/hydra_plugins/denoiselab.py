@@ -61,7 +61,7 @@ class Grid(Sweeper):
 
         HydraConfig.instance().set_config(config)
         check.hydra(list(config.hydra.overrides.hydra))
-        self.arms = config.arms
+        self.arms = config.get("arms")
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

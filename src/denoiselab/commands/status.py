@@ -40,7 +40,9 @@ def command(arguments: list[str]) -> None:
     if not console.is_terminal:
         console.width = PAGE
     if "--once" in arguments or not console.is_terminal:
-        console.print(sweep.shown())
+        console.print(sweep.table())
+        for line in sweep.lines():  # whole, so that a path can be copied
+            console.print(line, soft_wrap=True, markup=False)
     else:
         watched(console, sweep)
     for other in found[1:4]:

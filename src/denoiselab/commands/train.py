@@ -41,8 +41,10 @@ def plain(arguments: list[str]) -> list[str]:
 
 def single(config: dict) -> None:
     """Refuses what only a sweep reads."""
-    given = {"retry": config["retry"], "dry_run": config["dry_run"] or None, "arms": config["arms"],
-             "budget.seconds": config["budget"]["seconds"]}  # fmt: skip
+    from denoiselab import check
+
+    given = check.command(config)
+    given["dry_run"] = given["dry_run"] or None
     for name, value in given.items():
         if value is not None:
             raise Refused(f"{name} is of a sweep, and this is one run", f"{name}={value}", "add -m: train -m ...")

@@ -217,7 +217,7 @@ class Ledger(Book):
                 task.attempts, task.seconds = cell.attempts, cell.seconds
             self.began = self.history.events
             for left in self.folder.glob("drivers/*"):
-                if not held(left):
+                if left.name != self.driver and not held(left):
                     left.unlink(missing_ok=True)
 
     def follow(self, tasks):
@@ -257,8 +257,9 @@ class Ledger(Book):
             task.locate()
             if task.config.get("rerun") is False and task.results is not None:
                 # Its driver was killed between the last line of the run and the ledger's.
-                append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, log=self.relative(task.log())))
                 task.state, task.attempts, task.seconds = "completed", cell.attempts, cell.seconds
+                append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
+                                  log=self.relative(task.log())))  # fmt: skip
                 return False
             task.attempts = cell.attempts + 1
             append(self.event(task.key, RUNNING, task.attempts, fit=task.fit, log=self.relative(task.log())))

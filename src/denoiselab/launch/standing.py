@@ -34,6 +34,7 @@ class Cell:
     entry: Entry
     state: str
     step: int = 0
+    value: float | None = None  # of the monitored metric, at the end or so far
     rate: float | None = None  # steps a second
     quiet: float = 0.0  # seconds since it moved
 
@@ -60,11 +61,14 @@ class Sweep:
 
     def cell(self, said: dict, entry: Entry, alive: dict[str, bool]) -> Cell:
         state = PREEMPTED if entry.state == RUNNING and not alive[entry.driver] else entry.state
-        cell = Cell(said["number"], said["words"], said["steps"], entry, state)
+        cell = Cell(said["number"], said["words"], said["steps"], entry, state, value=entry.value)
         if state in (RUNNING, PREEMPTED):
             runs = self.folder / said["runs"]
             folder = next(iter(sorted(runs.glob(f"*-{said['fit']}"))), None)
-            cell.step, cell.rate = pace(tail(folder / "metrics.jsonl")) if folder else (0, None)
+            rows = tail(folder / "metrics.jsonl") if folder else []
+            cell.step, cell.rate = pace(rows)
+            name = self.plan["monitor"]["name"]
+            cell.value = next((row[name] for row in reversed(rows) if isinstance(row.get(name), float | int)), None)
             with suppress(OSError):
                 cell.quiet = time.time() - max(lock.path(runs, said["fit"]).stat().st_mtime, entry.since)
         elif state == COMPLETED:
@@ -79,8 +83,8 @@ class Sweep:
     @property
     def best(self) -> Cell | None:
         mode = max if self.plan["monitor"]["mode"] == "max" else min
-        known = [cell for cell in self.cells if cell.entry.value is not None]
-        return mode(known, key=lambda cell: cell.entry.value, default=None)
+        known = [cell for cell in self.cells if cell.value is not None]
+        return mode(known, key=lambda cell: cell.value, default=None)
 
     def eta(self) -> float | None:
         """Seconds until all is done, if as many run at once as do now: by the pace of those that run, and of those
@@ -97,8 +101,13 @@ class Sweep:
 
     # -- on the screen
 
-    def shown(self, rows: int | None = None) -> Group:
-        """All of it; at most so many cells."""
+    def shown(self, rows: int) -> Group:
+        """All of it, with at most so many cells."""
+        more = len(self.cells) - rows
+        return Group(self.table(rows), *([Text(f"and {more} more")] if more > 0 else []), *map(Text, self.lines()))
+
+    def table(self, rows: int | None = None) -> Table:
+        """The cells, or so many: those that run, and then those that failed, before all others."""
         metric = self.plan["monitor"]["name"]
         several = any(cell.entry.attempts > 1 for cell in self.cells)
         table = Table(header_style="bold")
@@ -111,13 +120,12 @@ class Sweep:
         cells = sorted(self.cells, key=lambda cell: (ORDER.index(cell.state), cell.number))
         for cell in sorted(cells[:rows], key=lambda cell: cell.number):
             table.add_row(*self.row(cell, several), style=STYLES[cell.state])
-        more = len(cells) - len(cells[:rows])
-        return Group(table, *([Text(f"and {more} more")] if more else []), *map(Text, self.lines()))
+        return table
 
     def row(self, cell: Cell, several: bool) -> list[str]:
         entry = cell.entry
         seconds = entry.seconds + (time.time() - entry.since if cell.state == RUNNING else 0.0)
-        value = "" if entry.value is None else f"{entry.value:.4g}"
+        value = "" if cell.value is None else f"{cell.value:.4g}"
         rate = f"{cell.rate:.3g}" if cell.rate and cell.state == RUNNING else ""
         at = f"{entry.host}:{entry.pid}" if cell.state == RUNNING else ""
         return [str(cell.number), escape(cell.words), cell.state, bar(cell), rate, value,
@@ -132,7 +140,7 @@ class Sweep:
             line += "; nobody works on it: the same command goes on"
         lines = [line, f"{spoken(self.history.spent())} of jobs so far"]
         if self.best:
-            lines.append(f"best so far: {self.plan['monitor']['name']} {self.best.entry.value:.4g}, "
+            lines.append(f"best so far: {self.plan['monitor']['name']} {self.best.value:.4g}, "
                          f"#{self.best.number} ({self.best.words})")  # fmt: skip
         for cell in self.cells:
             if cell.state == FAILED:
@@ -162,7 +170,8 @@ def tail(file: Path) -> list[dict]:
     for line in lines[:-1]:  # the first may be cut, the last is being written
         with suppress(ValueError, TypeError, LookupError):
             row = json.loads(line)
-            rows.append({"step": row["step"] + 0, "seconds": row["seconds"] + 0})
+            row["step"] + 0, row["seconds"] + 0
+            rows.append(row)
     return rows
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.markup import escape
 
+from denoiselab import check
 from denoiselab.commands import configuration
 from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.pool import Limits, Pool, Stopped, gpus
@@ -29,18 +30,18 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
     """Trains the cells; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code unless all
     ended well."""
     limits = limits.checked()
-    if (seconds := config["budget"]["seconds"]) is not None and not seconds > 0:
-        raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
+    command = check.command(config)
     context = server.started()
     try:
         tasks = composed(loader, config, cells, first)
         judged(context, tasks)
         refuse(tasks, skip=config["invalid"] == "skip")
-        if config["dry_run"]:
+        if command["dry_run"]:
             estimate.show(context, tasks, limits)
             return tasks
         prepare(tasks)
-        return trained(context, tasks, limits, config)
+        retry = command["retry"] == "failed" or config["rerun"] is True
+        return trained(context, tasks, limits, retry, command["budget.seconds"])
     except (ValueError, TypeError) as e:
         if isinstance(e, Refused):
             raise
@@ -56,14 +57,13 @@ def prepare(tasks: list[Task]) -> None:
             raise Refused(f"the run folders cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
 
 
-def trained(context, tasks: list[Task], limits: Limits, config: DictConfig) -> list[Task]:
+def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: float | None) -> list[Task]:
     """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
     console = Console(highlight=False, soft_wrap=True)
     folder = plan.made(tasks)
     with ledger.joined(folder) as book:
-        book.begin([task for task in tasks if task.fit and task.twin is None],
-                   retry=config["retry"] == "failed" or config["rerun"] is True)  # fmt: skip
-        stopped = worked(console, context, tasks, limits, config["budget"]["seconds"], book)
+        book.begin([task for task in tasks if task.fit and task.twin is None], retry)
+        stopped = worked(console, context, tasks, limits, budget, book)
     for task in tasks:
         if task.state == "same as":
             task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
@@ -93,7 +93,7 @@ def worked(console: Console, context, tasks: list[Task], limits: Limits, budget:
 def composed(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int) -> list[Task]:
     """A task a cell; what cannot be composed is refused."""
     tasks = []
-    shown = list(arms.named(config["arms"], cells))
+    shown = list(arms.named(config.get("arms"), cells))
     for number, (cell, words) in enumerate(zip(cells, named(shown), strict=True), first):
         task = Task(number, words, list(cell), {}, {})
         tasks.append(task)
@@ -110,7 +110,8 @@ def composed(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: 
 
 def named(cells: Sequence[Sequence[str]]) -> list[str]:
     """Each cell by what varies: `lr=0.01 seed=1`, with a key's whole path where its last word is not enough."""
-    varied = [[word for word in filter_overrides(cell) if not all(word in other for other in cells)] for cell in cells]
+    varied = [[word for word in filter_overrides(cell)
+               if word.startswith("arm=") or not all(word in other for other in cells)] for cell in cells]  # fmt: skip
     keys = {word.lstrip("+").partition("=")[0] for words in varied for word in words}
     last = Counter(key.rpartition(".")[2] for key in keys)
 
