@@ -11,6 +11,7 @@ import pytest
 from runs import TINY, equal_runs, marks, process, scores, train
 
 from denoiselab.commands.main import run
+from denoiselab.commands.train import plain
 from denoiselab.launch import plan
 from denoiselab.launch.ledger import History, joined
 from denoiselab.launch.standing import Sweep, pace
@@ -234,7 +235,7 @@ def test_the_same_command_leaves_what_failed_and_retry_takes_it(tmp_path, monkey
     assert "1 failed, 1 completed" in out
     assert "#1 failed: ValueError: boom" in out
     assert re.search(r"log: (/.*/log\.txt)\n", out)
-    [mended] = train(tmp_path / "out", "--retry", "failed", *words)
+    [mended] = train(tmp_path / "out", "--retry=failed", *words)
     assert mended != fine
     folder = sweep_of(tmp_path / "out")
     assert states(folder) == ["running", "completed", "running", "failed", "pending", "running", "completed"]
@@ -260,6 +261,12 @@ def test_a_dry_run_says_what_each_cell_costs_and_writes_nothing(tmp_path, capfd)
     assert len(re.findall(r"│ to be trained │ +12 │ +[\d.]+ │ +[\d.]+ s │", out)) == 4
     assert "4 to be trained" in out
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("words", [["--retry", "failed"], ["--retry=failed"], ["retry=failed"]])
+def test_flags_are_words_that_hydra_takes(words):
+    assert plain(["-m", *words, "seed=0,1", "--dry-run"]) == ["-m", "retry=failed", "seed=0,1", "dry_run=true"]
+    assert plain([]) == []
 
 
 @pytest.mark.parametrize("word", ["dry_run=true", "retry=failed", "budget.seconds=3", "arms=file.yaml"])
@@ -380,25 +387,26 @@ def test_drivers_at_once_share_the_cells(drivers, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_whose_driver_is_killed_again_and_again_is_the_sweep_that_nobody_killed(tmp_path):
     chance = random.Random(1)
-    whole = driver(tmp_path / "whole", "trainer.max_steps=200")
+    whole = driver(tmp_path / "whole", "trainer.max_steps=60")
     reference, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, reference
     root = tmp_path / "killed"
     for _ in range(6):
-        killed = driver(root, "trainer.max_steps=200", "hydra.launcher.n_jobs=2")
+        killed = driver(root, "trainer.max_steps=60", "hydra.launcher.n_jobs=2")
         until_events(root, events(root) + chance.randint(1, 3), killed)
         try:
             killed.wait(chance.uniform(0, 0.7))
         except subprocess.TimeoutExpired:
             killed.kill()
         killed.communicate()
-    last = driver(root, "trainer.max_steps=200")
+    last = driver(root, "trainer.max_steps=60")
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
     completed_once(sweep_of(root), 6)
     assert table(said) == table(reference)
     assert len(table(said)) == 6
     assert not [*(sweep_of(root) / "drivers").iterdir()]
+    print(f"\nattempts: {sorted(one.attempts for one in History(sweep_of(root)).read().values())}")
     ours, theirs = ({path.name: path for path in marks(place)} for place in (root, tmp_path / "whole"))
     assert ours.keys() == theirs.keys()
     for name in ours:
