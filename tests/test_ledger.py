@@ -13,7 +13,8 @@ from runs import TINY, equal_runs, marks, process, scores, train
 from denoiselab.commands.main import run
 from denoiselab.commands.train import plain
 from denoiselab.launch import plan
-from denoiselab.launch.ledger import History, joined
+from denoiselab.launch.history import History
+from denoiselab.launch.ledger import joined
 from denoiselab.launch.standing import Sweep, pace
 from denoiselab.launch.task import Task
 from denoiselab.spec import Refused

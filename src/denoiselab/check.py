@@ -27,7 +27,6 @@ ROOT = {
     "plugins": list[str] | str, "retry": typing.Literal["failed"] | None, "dry_run": bool | None,
     "budget.seconds": float | None, "arms": str | None, "arm": str | None,
 }  # fmt: skip
-COMMAND = ("arms", "retry", "dry_run", "budget.seconds")  # keys of a sweep's command
 TOP = frozenset({*(key.partition(".")[0] for key in ROOT), "checkpoint"})
 SAVER = "denoiselab.run.saver.Saver"  # checkpoint.* are arguments of it
 # Groups that the program reads by itself; all others are read where a choice says ${group}.
@@ -196,22 +195,6 @@ def config(plain: dict) -> None:
         value = plain["trainer"].get(key)
         if isinstance(value, str) and value not in words:
             raise Refused(f"trainer.{key} is one of a few words", repr(value), advice(value, words))
-
-
-def command(config) -> dict[str, object]:
-    """What a composed configuration says to the command, and to no cell: of the right type, None where it is left
-    out."""
-    found = {}
-    for key in COMMAND:
-        value = functools.reduce(
-            lambda node, name: node[name] if node and name in node else None, key.split("."), config
-        )
-        if not fits(value, ROOT[key]):
-            raise wrong(key, value, ROOT[key])
-        found[key] = value
-    if (seconds := found["budget.seconds"]) is not None and not seconds > 0:
-        raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
-    return found
 
 
 def parts(config, group: str) -> Iterator[tuple[str, dict]]:

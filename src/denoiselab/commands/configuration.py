@@ -11,6 +11,8 @@ from denoiselab.names import advice, choices, known, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
+COMMAND = ("arms", "retry", "dry_run", "budget.seconds")  # keys that a sweep reads, and no cell
+
 
 def groups() -> dict[str, dict[str, str]]:
     """Group to choice to its first comment line."""
@@ -80,6 +82,24 @@ def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
     check.read(OmegaConf.to_container(raw, resolve=False), overrides)
     choices = {group: choice for group, choice in node.runtime.choices.items() if not group.startswith("hydra/")}
     return OmegaConf.to_container(raw, resolve=True), choices, overrides
+
+
+def of_command(config) -> dict[str, object]:
+    """What a composed configuration says to a sweep's command, and to no cell: of the right type, None where it is left
+    out."""
+    from denoiselab import check
+
+    found = {}
+    for key in COMMAND:
+        value = config
+        for name in key.split("."):
+            value = value[name] if value and name in value else None
+        if not check.fits(value, check.ROOT[key]):
+            raise check.wrong(key, value, check.ROOT[key])
+        found[key] = value
+    if (seconds := found["budget.seconds"]) is not None and not seconds > 0:
+        raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
+    return found
 
 
 def limits() -> dict:

@@ -41,9 +41,7 @@ def plain(arguments: list[str]) -> list[str]:
 
 def single(config: dict) -> None:
     """Refuses what only a sweep reads."""
-    from denoiselab import check
-
-    given = check.command(config)
+    given = configuration.of_command(config)
     given["dry_run"] = given["dry_run"] or None
     for name, value in given.items():
         if value is not None:

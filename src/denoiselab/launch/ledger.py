@@ -2,9 +2,9 @@
 
 `ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, `cell`
 (experiment and score hash), `state` (pending, running, completed, failed, preempted), `attempt`, `driver`, `host` and
-`pid`; an end has `seconds`, the monitored `value`, `why`, and the `log`, relative to the sweep's folder. A line of less
-than a page is one write to the end of the file, under the kernel's lock (flock) on it: so a reader finds whole lines,
-and of two drivers that want a cell one gets it. Half a line, left where a disk was full, is skipped.
+`pid`; an end has `seconds`, the monitored `value`, `why`, and the `log`, relative to the sweep's folder. A line is
+one write to the end of the file, under the kernel's lock (flock) on it: so a reader finds whole lines, and of two
+drivers that want a cell one gets it. Half a line, left where a disk was full or a machine lost power, is skipped.
 
 A cell that runs is leased to its driver, which holds a lock on drivers/HOST-PID-TIME of that folder as long as it
 lives, and touches the file once a second. A lease is free when that lock is, or when the file was not touched for
@@ -22,74 +22,18 @@ import os
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, changed, held
 from denoiselab.launch.task import Task
 from denoiselab.run import lock
+from denoiselab.run.secrets import redacted
 from denoiselab.spec import Failed, Refused
 
 LEASE = 120.0  # seconds without a sign of life after which a driver's cells are free
-LONGEST = 500  # letters of a reason; a line stays below a page
-PENDING, RUNNING, COMPLETED, FAILED, PREEMPTED = "pending", "running", "completed", "failed", "preempted"
-
-
-@dataclass
-class Entry:
-    """How a cell stands."""
-
-    state: str = PENDING
-    attempts: int = 0
-    driver: str = ""  # the last one that worked on it
-    host: str = ""
-    pid: int = 0
-    fit: str = ""
-    since: float = 0.0  # of this state; seconds since 1970
-    seconds: float = 0.0  # of all attempts that ended
-    value: float | None = None
-    why: str = ""
-    log: str = ""
-    cause: int = 0  # the rank that failed first
-    at: int = 0  # number of its last event
-
-    def take(self, event: dict, number: int) -> None:
-        began = self.state != RUNNING and event["state"] == RUNNING
-        self.state, self.since, self.at = event["state"], event["time"], number
-        self.attempts += began
-        self.seconds += event.get("seconds", 0.0)
-        self.driver, self.host, self.pid = (event.get(k, d) for k, d in (("driver", ""), ("host", ""), ("pid", 0)))
-        self.fit, self.value = event.get("fit", self.fit), event.get("value")
-        self.why, self.log, self.cause = event.get("why", ""), event.get("log", self.log), event.get("cause", 0)
-
-
-class History:
-    """The events of a ledger, as far as they are read."""
-
-    def __init__(self, folder: Path):
-        self.path, self.offset, self.events = folder / "ledger.jsonl", 0, 0
-        self.cells: dict[str, Entry] = defaultdict(Entry)
-
-    def read(self) -> dict[str, Entry]:
-        """Cell to how it stands; reads what is new."""
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
-            file.seek(self.offset)
-            new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            self.offset += len(whole)
-            for line in whole.splitlines():
-                self.events += 1
-                with suppress(ValueError, LookupError, TypeError):  # half a line
-                    event = json.loads(line)
-                    self.cells[event["cell"]].take(event, self.events)
-        return self.cells
-
-    def spent(self) -> float:
-        """Seconds of all jobs, of those that run until now."""
-        now = time.time()
-        return sum(c.seconds + (max(now - c.since, 0.0) if c.state == RUNNING else 0) for c in self.cells.values())
+LONGEST = 500  # letters of a reason
 
 
 class Book(ABC):
@@ -273,7 +217,7 @@ class Ledger(Book):
             state = task.state if task.state in (COMPLETED, FAILED, PREEMPTED) else PENDING
             append(self.event(
                 task.key, state, cell.attempts, fit=task.fit, seconds=round(task.seconds, 3), value=task.value,
-                log=self.relative(task.log(task.cause)), why=task.why[:LONGEST], cause=task.cause,
+                log=self.relative(task.log(task.cause)), why=redacted(task.why)[:LONGEST], cause=task.cause,
             ))  # fmt: skip
             task.seconds = cell.seconds
 
@@ -305,20 +249,3 @@ def joined(folder: Path, **more) -> Iterator[Ledger]:
 
 def said(cell: Entry) -> str:
     return f"{cell.host}, process {cell.pid}"
-
-
-def held(place: Path) -> bool:
-    """Does a living process hold this driver's file?"""
-    try:
-        with place.open("r+b") as file:
-            return not lock.taken(file)
-    except OSError:
-        return False
-
-
-def changed(place: Path) -> int:
-    """When a file was touched, in nanoseconds; 0 where there is none."""
-    try:
-        return place.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from denoiselab.launch import plan
 from denoiselab.launch.estimate import spoken
-from denoiselab.launch.ledger import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, held
+from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, held
 from denoiselab.run import lock
 
 WIDEST = 30  # columns that the words of a cell have in any case

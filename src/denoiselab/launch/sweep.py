@@ -16,7 +16,6 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.markup import escape
 
-from denoiselab import check
 from denoiselab.commands import configuration
 from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.pool import Limits, Pool, Stopped, gpus
@@ -30,7 +29,9 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
     """Trains the cells; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code unless all
     ended well."""
     limits = limits.checked()
-    command = check.command(config)
+    command = configuration.of_command(config)
+    if command["arms"] is not None and not all(any(word.startswith("arm=") for word in cell) for cell in cells):
+        raise Refused("arms are crossed by the grid alone", f"arms={command['arms']}", "hydra/sweeper=grid")
     context = server.started()
     try:
         tasks = composed(loader, config, cells, first)
