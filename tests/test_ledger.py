@@ -339,7 +339,8 @@ PLAIN = [word for word in TINY if not word.startswith("architecture.layers")]
 
 
 def driver(root, *words):
-    return process(DRIVER.replace("WORDS", repr(["train", "-m", *PLAIN, *MOONS, *SIX, f"outputs={root}", *words])))
+    words = ["train", "-m", *PLAIN, *MOONS, *SIX, f"outputs={root}", *words]
+    return process(DRIVER.replace("WORDS", repr(words)), COLUMNS="160")  # a row a line
 
 
 def events(root):
@@ -394,7 +395,7 @@ def test_a_sweep_whose_driver_is_killed_again_and_again_is_the_sweep_that_nobody
     root = tmp_path / "killed"
     for _ in range(6):
         killed = driver(root, "trainer.max_steps=60", "hydra.launcher.n_jobs=2")
-        until_events(root, events(root) + chance.randint(1, 3), killed)
+        until_events(root, events(root) + chance.randint(1, 8), killed)
         try:
             killed.wait(chance.uniform(0, 0.7))
         except subprocess.TimeoutExpired:
