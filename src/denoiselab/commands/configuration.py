@@ -11,8 +11,6 @@ from denoiselab.names import advice, choices, known, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
-COMMAND = ("arms", "retry", "dry_run", "budget.seconds")  # keys that a sweep reads, and no cell
-
 
 def groups() -> dict[str, dict[str, str]]:
     """Group to choice to its first comment line."""
@@ -89,14 +87,12 @@ def of_command(config) -> dict[str, object]:
     out."""
     from denoiselab import check
 
-    found = {}
-    for key in COMMAND:
-        value = config
-        for name in key.split("."):
-            value = value[name] if value and name in value else None
+    budget = config.get("budget")
+    found = {"arms": config.get("arms"), "retry": config.get("retry"), "dry_run": config.get("dry_run"),
+             "budget.seconds": budget["seconds"] if budget else None}  # fmt: skip
+    for key, value in found.items():
         if not check.fits(value, check.ROOT[key]):
             raise check.wrong(key, value, check.ROOT[key])
-        found[key] = value
     if (seconds := found["budget.seconds"]) is not None and not seconds > 0:
         raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
     return found
