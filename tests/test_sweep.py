@@ -236,6 +236,16 @@ def test_of_twelve_jobs_six_fail_alone(faults, tmp_path, capfd):
         assert ("in hangs" in text) == (name in ("hangs",))
     assert "6 failed, 6 completed" in out
     assert not alive()
+    # The ledger has them by name, and the same command leaves them.
+    assert run(["status", str(tmp_path / "out"), "--once"]) == 0
+    out = capfd.readouterr().out
+    for name, said in ENDS.items():
+        assert f"#{mixed.index(name)} failed: {said}" in out
+    again = [*kinds(*mixed), *LAUNCHER, "hydra.launcher.n_jobs=2"]
+    assert train(tmp_path / "out", "-m", *again, code=1) == []
+    out = capfd.readouterr().out
+    assert "started" not in out
+    assert "6 finished before, 6 failed before" in out or "6 failed before, 6 finished before" in out
 
 
 def alive():

@@ -24,7 +24,8 @@ ROOT = {
     "name": str, "outputs": str, "seed": int, "monitor.name": str, "monitor.mode": typing.Literal["min", "max"],
     "rerun": typing.Literal[False, True, "stale"], "extend": str | None, "init": str | None,
     "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool,
-    "plugins": list[str] | str,
+    "plugins": list[str] | str, "retry": typing.Literal["failed"] | None, "dry_run": bool | None,
+    "budget.seconds": float | None, "arms": str | None, "arm": str | None,
 }  # fmt: skip
 TOP = frozenset({*(key.partition(".")[0] for key in ROOT), "checkpoint"})
 SAVER = "denoiselab.run.saver.Saver"  # checkpoint.* are arguments of it

@@ -14,6 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
+from denoiselab.spec import Refused
+
 
 class Local(Launcher):
     """Each job in a process of its own on this machine.
@@ -59,6 +61,7 @@ class Grid(Sweeper):
 
         HydraConfig.instance().set_config(config)
         check.hydra(list(config.hydra.overrides.hydra))
+        self.arms = config.get("arms")
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -66,5 +69,12 @@ class Grid(Sweeper):
     def sweep(self, arguments):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         parsed = OverridesParser.create().parse_overrides(words)
-        [cells] = BasicSweeper.split_arguments(parsed, None)
-        return self.launcher.launch(cells, 0)
+        # What is said to the command is no part of its cells: each is the run of its own command.
+        from denoiselab.launch import arms
+
+        own = [each for each in parsed if arms.command_key(each.input_line or "")]
+        for each in own:
+            if each.is_sweep_override():
+                raise Refused("this is said once of a whole sweep", each.input_line, f"{each.key_or_group}=VALUE")
+        [cells] = BasicSweeper.split_arguments([each for each in parsed if each not in own], None)
+        return self.launcher.launch(arms.crossed(self.arms, cells), 0)

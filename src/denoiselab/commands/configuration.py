@@ -82,6 +82,22 @@ def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
     return OmegaConf.to_container(raw, resolve=True), choices, overrides
 
 
+def of_command(config) -> dict[str, object]:
+    """What a composed configuration says to a sweep's command, and to no cell: of the right type, None where it is left
+    out."""
+    from denoiselab import check
+
+    budget = config.get("budget")
+    found = {"arms": config.get("arms"), "retry": config.get("retry"), "dry_run": config.get("dry_run"),
+             "budget.seconds": budget["seconds"] if budget else None}  # fmt: skip
+    for key, value in found.items():
+        if not check.fits(value, check.ROOT[key]):
+            raise check.wrong(key, value, check.ROOT[key])
+    if (seconds := found["budget.seconds"]) is not None and not seconds > 0:
+        raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
+    return found
+
+
 def limits() -> dict:
     """What the local launcher was given, for a cell that needs it without being part of a sweep."""
     from hydra.core.hydra_config import HydraConfig

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "score a finished run: run=FOLDER [sampler=...] [steps=...] [guidance=...] [evaluation=full]",
     "restore": "denoise or complete pictures of your own: run=FOLDER input=PICTURE [noise=25] [mask=PICTURE]",
     "compare": "which arm won, over seeds, by how much: PATH... [by=KEY,KEY] [metric=NAME] [baseline=KEY=VALUE]",
+    "status": "how a sweep stands, live: [SWEEP or FOLDER] [--once]",
     "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
     "list": "every choice of every group, with one line each",
 }

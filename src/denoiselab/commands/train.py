@@ -9,6 +9,7 @@ from denoiselab.spec import Refused
 
 def command(arguments: list[str]) -> None:
     with preemptible():
+        arguments = plain(arguments)
         flags = [word for word in arguments if word in ("-m", "--multirun")]
         words = [word for word in arguments if word not in flags]
         # Hydra takes overrides in one row only.
@@ -17,6 +18,8 @@ def command(arguments: list[str]) -> None:
 
 def train(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
     """One composed cell, in this process; with several devices, in one for each."""
+    single(config)
+
     from denoiselab.run import cell, job, training
 
     made = job.made(cell.known(config, choices, overrides))
@@ -26,6 +29,23 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
     from denoiselab.launch import alone
 
     alone.run(config, choices, overrides, configuration.limits())
+
+
+def plain(arguments: list[str]) -> list[str]:
+    """`--retry failed` and `--dry-run` as the words that Hydra takes."""
+    text = "\n".join(["", *arguments, ""]).replace("\n--retry\n", "\n--retry=")
+    words = text.split("\n")[1:-1]
+    return [{"--dry-run": "dry_run=true"}.get(w, w.removeprefix("--") if w.startswith("--retry=") else w)
+            for w in words]  # fmt: skip
+
+
+def single(config: dict) -> None:
+    """Refuses what only a sweep reads."""
+    given = configuration.of_command(config)
+    given["dry_run"] = given["dry_run"] or None
+    for name, value in given.items():
+        if value is not None:
+            raise Refused(f"{name} is of a sweep, and this is one run", f"{name}={value}", "add -m: train -m ...")
 
 
 def retyped(arguments: list[str]) -> list[str]:
@@ -48,7 +68,9 @@ def retyped(arguments: list[str]) -> list[str]:
 
 def closed(name: str) -> bool:
     """Keys that are not taken from a folder: it may be somebody else's, and must not choose what code is run."""
-    return name in ("plugins", "outputs", "rerun", "init", "extend") or name.startswith("hydra")
+    return name in ("plugins", "outputs", "rerun", "init", "extend", "arms", "retry", "dry_run") or (
+        name.startswith(("hydra", "budget"))
+    )
 
 
 def key(word: str) -> str:

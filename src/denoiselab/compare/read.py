@@ -21,8 +21,21 @@ from denoiselab.spec import Refused
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What is typed and tells no arm from another.
-APART = {"logger", "outputs", "name", "rerun", "plugins", "invalid", "seed", "monitor", "data.num_workers"}
-HIDDEN = ("hydra.", "hydra/", "logger.", "checkpoint.", "trainer.log_every_n_steps", "debug")
+APART = {
+    "arms",
+    "dry_run",
+    "retry",
+    "logger",
+    "outputs",
+    "name",
+    "rerun",
+    "plugins",
+    "invalid",
+    "seed",
+    "monitor",
+    "data.num_workers",
+}
+HIDDEN = ("hydra.", "budget.", "hydra/", "logger.", "checkpoint.", "trainer.log_every_n_steps", "debug")
 
 
 @dataclass(frozen=True)

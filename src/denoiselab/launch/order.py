@@ -32,3 +32,11 @@ class Verdict(NamedTuple):
     stale: bool  # made by other code than this
     ranks: int
     gpu: bool
+
+
+class Timing(NamedTuple):
+    """Seconds of a cell's first step, of a later one, and of a validation."""
+
+    first: float
+    step: float
+    validation: float

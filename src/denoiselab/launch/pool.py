@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
+from denoiselab.launch.ledger import Book, Nothing
 from denoiselab.launch.task import Task
 from denoiselab.run.signals import INTERRUPTED, PREEMPTED, handled
 from denoiselab.spec import Refused
@@ -56,10 +57,13 @@ def stop(number: int, frame) -> None:
 
 
 class Pool:
-    """`tell` is called with each task that starts and that ends."""
+    """`tell` is called with each task that starts and that ends; `book` knows what other drivers do. After `budget`
+    seconds of jobs none is started."""
 
-    def __init__(self, context: BaseContext, limits: Limits, gpus: list[str], tell: Callable[[Task], None]):
+    def __init__(self, context: BaseContext, limits: Limits, gpus: list[str], tell: Callable[[Task], None],
+                 book: Book | None = None, budget: float | None = None):  # fmt: skip
         self.context, self.limits, self.tell = context, limits, tell
+        self.book, self.budget = book or Nothing(), budget
         self.free = Counter(dict.fromkeys(gpus, limits.jobs_per_gpu))
         self.running: list[Task] = []
         self.halts: dict[int, float] = {}
@@ -76,10 +80,11 @@ class Pool:
         try:
             with handled(STOPPING, stop):
                 while queue or self.running:
+                    self.follow(queue)
                     for task in self.startable(queue):
                         queue.remove(task)
                         self.begin(task, threads, temporary)
-                    if queue and not self.running:
+                    if not self.running:
                         self.give_up(queue)
                     wait([p.sentinel for task in self.running for p in task.alive()], timeout=LOOK)
                     for task in list(self.running):
@@ -94,12 +99,25 @@ class Pool:
             for task in self.running:
                 task.tell(signal.SIGKILL)
 
+    def follow(self, queue: list[Task]) -> None:
+        """Leaves out what other drivers have ended, and what the budget does not allow any more."""
+        self.book.follow(queue)
+        over = self.budget is not None and self.book.spent() >= self.budget
+        for task in list(queue):
+            if task.state != "waiting":
+                queue.remove(task)
+                self.tell(task)
+            elif over and not task.elsewhere:
+                task.why = f"the budget of {self.budget:g} s is spent"
+                queue.remove(task)
+
     def give_up(self, queue: list[Task]) -> None:
-        """No place will ever be free for what is left."""
-        for task in queue:
-            task.state, task.why = "failed", f"it needs {task.ranks} GPUs, and {len(self.free)} are known"
-            self.tell(task)
-        queue.clear()
+        """No place will ever be free for what is left, unless another driver has it."""
+        for task in list(queue):
+            if task.state == "waiting" and not task.elsewhere:
+                task.state, task.why = "failed", f"it needs {task.ranks} GPUs, and {len(self.free)} are known"
+                queue.remove(task)
+                self.tell(task)
 
     def begin(self, task: Task, threads: int, temporary: str) -> None:
         self.running.append(task)
@@ -125,12 +143,15 @@ class Pool:
             most = self.limits.n_jobs or (sum(self.free.values()) + len(self.running) if task.gpu else 1)
             if len(self.running) >= most:
                 return
-            if any(task.fit == other.fit for other in self.running):
+            if task.state != "waiting" or task.elsewhere or any(task.fit == other.fit for other in self.running):
                 continue
             if task.gpu:
                 places = [gpu for gpu, places in self.free.most_common() if places][: task.ranks]
                 if len(places) < task.ranks:
                     continue
+            if not self.book.claim(task):
+                continue
+            if task.gpu:
                 self.free.subtract(places)
                 task.slots = places
             yield task
@@ -161,6 +182,7 @@ class Pool:
             task.judge()
         self.running.remove(task)
         self.free.update(task.slots)
+        self.book.settle(task)
         self.tell(task)
 
 

@@ -1,8 +1,8 @@
 """A sweep: every cell is composed and checked before the first job starts, then trained in a process of its own, and
 one table says at the end how each of them stands. Imports no torch: the fork server does, meanwhile.
 
-Exit codes: 0 all done, 1 a job failed, 2 a cell was refused and nothing started, 75 stopped by SIGTERM or some job
-preempted, 130 stopped by Ctrl-C.
+Exit codes: 0 all done, 1 a job failed, now or before, 2 a cell was refused and nothing started, 75 stopped by SIGTERM,
+some job preempted or the budget spent, 130 stopped by Ctrl-C.
 """
 
 import sys
@@ -14,9 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
+from rich.markup import escape
 
 from denoiselab.commands import configuration
-from denoiselab.launch import server, table
+from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.pool import Limits, Pool, Stopped, gpus
 from denoiselab.launch.task import Task
 from denoiselab.run.secrets import redacted
@@ -28,13 +29,20 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
     """Trains the cells; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code unless all
     ended well."""
     limits = limits.checked()
+    command = configuration.of_command(config)
+    if command["arms"] is not None and not all(any(word.startswith("arm=") for word in cell) for cell in cells):
+        raise Refused("arms are crossed by the grid alone", f"arms={command['arms']}", "hydra/sweeper=grid")
     context = server.started()
     try:
         tasks = composed(loader, config, cells, first)
         judged(context, tasks)
         refuse(tasks, skip=config["invalid"] == "skip")
+        if command["dry_run"]:
+            estimate.show(context, tasks, limits)
+            return tasks
         prepare(tasks)
-        return trained(context, tasks, limits)
+        retry = command["retry"] == "failed" or config["rerun"] is True
+        return trained(context, tasks, limits, retry, command["budget.seconds"])
     except (ValueError, TypeError) as e:
         if isinstance(e, Refused):
             raise
@@ -50,32 +58,44 @@ def prepare(tasks: list[Task]) -> None:
             raise Refused(f"the run folders cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
 
 
-def trained(context, tasks: list[Task], limits: Limits) -> list[Task]:
-    """Runs what is waiting, and says how it went."""
+def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: float | None) -> list[Task]:
+    """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
     console = Console(highlight=False, soft_wrap=True)
-    stopped = 0
-    if any(task.state == "waiting" for task in tasks):
-        devices = gpus() if any(task.gpu for task in tasks) else []
-        pool = Pool(context, limits, devices, lambda task: table.tell(console, task, len(tasks)))
-        try:
-            pool.run(tasks)
-        except Stopped as e:
-            stopped = e.code
+    folder = plan.made(tasks)
+    with ledger.joined(folder) as book:
+        book.begin([task for task in tasks if task.fit and task.twin is None], retry)
+        stopped = worked(console, context, tasks, limits, budget, book)
     for task in tasks:
         if task.state == "same as":
             task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
     table.show(console, tasks)
+    console.print(escape(f"the sweep: denoiselab status {folder}"))
     states = {task.state for task in tasks}
-    code = stopped or ("failed" in states) or (PREEMPTED if "preempted" in states else 0)
+    left = bool({"preempted", "waiting"} & states)
+    code = stopped or bool({"failed", "failed before"} & states) or (PREEMPTED if left else 0)
     if code:
         raise SystemExit(int(code))
     return tasks
 
 
+def worked(console: Console, context, tasks: list[Task], limits: Limits, budget: float | None, book) -> int:
+    """Runs what is waiting. The exit code of who was stopped, else 0."""
+    if not any(task.state == "waiting" for task in tasks):
+        return 0
+    devices = gpus() if any(task.gpu for task in tasks) else []
+    pool = Pool(context, limits, devices, lambda task: table.tell(console, task, len(tasks)), book, budget)
+    try:
+        pool.run(tasks)
+    except Stopped as e:
+        return e.code
+    return 0
+
+
 def composed(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int) -> list[Task]:
     """A task a cell; what cannot be composed is refused."""
     tasks = []
-    for number, (cell, words) in enumerate(zip(cells, named(cells), strict=True), first):
+    shown = list(arms.named(config.get("arms"), cells))
+    for number, (cell, words) in enumerate(zip(cells, named(shown), strict=True), first):
         task = Task(number, words, list(cell), {}, {})
         tasks.append(task)
         try:
@@ -91,7 +111,8 @@ def composed(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: 
 
 def named(cells: Sequence[Sequence[str]]) -> list[str]:
     """Each cell by what varies: `lr=0.01 seed=1`, with a key's whole path where its last word is not enough."""
-    varied = [[word for word in filter_overrides(cell) if not all(word in other for other in cells)] for cell in cells]
+    varied = [[word for word in filter_overrides(cell)
+               if word.startswith("arm=") or not all(word in other for other in cells)] for cell in cells]  # fmt: skip
     keys = {word.lstrip("+").partition("=")[0] for words in varied for word in words}
     last = Counter(key.rpartition(".")[2] for key in keys)
 

@@ -8,8 +8,16 @@ from rich.table import Table
 
 from denoiselab.launch.task import Task
 
+BAD = ("failed", "failed before")
 NAMED = 6  # cells named in a line
-STYLES = {"failed": "red", "preempted": "yellow", "refused": "yellow", "waiting": "yellow", "completed": "green"}
+STYLES = {
+    "failed": "red",
+    "failed before": "red",
+    "preempted": "yellow",
+    "refused": "yellow",
+    "waiting": "yellow",
+    "completed": "green",
+}
 
 
 def tell(console: Console, task: Task, total: int) -> None:
@@ -39,22 +47,28 @@ def show(console: Console, tasks: list[Task]) -> None:
     known = [task for task in tasks if task.config]
     monitor = known[0].config["monitor"] if known else {"name": "", "mode": "min"}
     table = Table(header_style="bold")
-    for name in ("#", "cell", "state", monitor["name"], "seconds", "run"):
-        right = name in ("#", "seconds", monitor["name"])
+    several = any(task.attempts > 1 for task in tasks)
+    more = ["attempts"] if several else []
+    for name in ("#", "cell", "state", monitor["name"], "seconds", *more, "run"):
+        right = name in ("#", "seconds", "attempts", monitor["name"])
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for task in sorted(tasks, key=lambda task: order(task, monitor["mode"])):
         value = "" if task.value is None else f"{task.value:.4g}"
         state = "not started" if task.state == "waiting" else task.state
         seconds = f"{task.seconds:.1f}" if task.seconds else ""
-        table.add_row(str(task.number), escape(task.words), state, value, seconds, task.fit,
+        attempts = [str(task.attempts or "")] if several else []
+        table.add_row(str(task.number), escape(task.words), state, value, seconds, *attempts, task.fit,
                       style=STYLES.get(task.state, ""))  # fmt: skip
     console.print(table)
     for parent in dict.fromkeys(task.folder.parent for task in tasks if task.fit):
         console.print(escape(f"run folders: {parent}/*-RUN"))
     for task in tasks:
-        if task.state in ("failed", "refused", "preempted") or task.why:
-            console.print(escape(f"#{task.number} {task.state}: {task.why}"), style=STYLES.get(task.state, ""))
-            if task.state == "failed":
+        if task.state in (*BAD, "refused", "preempted") or task.why:
+            state = "not started" if task.state == "waiting" else task.state
+            console.print(escape(f"#{task.number} {state}: {task.why}"), style=STYLES.get(task.state, ""))
+            if task.state in BAD:
                 console.print(escape(f"  log: {task.log(task.cause)}"))
     counts = {state: sum(task.state == state for task in tasks) for state in dict.fromkeys(t.state for t in tasks)}
     console.print(", ".join(f"{n} {'not started' if state == 'waiting' else state}" for state, n in counts.items()))
+    if "failed before" in counts:
+        console.print("retry=failed runs again what failed before")

@@ -25,7 +25,8 @@ ENDED_WELL = ("completed", "finished before", "same as")
 
 @dataclass
 class Task:
-    """`state` is one of: waiting, running, completed, finished before, same as, refused, failed, preempted."""
+    """`state` is one of: waiting, running, completed, finished before, same as, refused, failed, failed before,
+    preempted."""
 
     number: int
     words: str  # what was varied
@@ -46,6 +47,8 @@ class Task:
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
+    elsewhere: str = ""  # the driver that works on it, or on its fit
+    attempts: int = 0
     codes: list[int] = field(default_factory=list)  # of the processes that ended
     began: float = 0.0
     seconds: float = 0.0
@@ -62,6 +65,11 @@ class Task:
         """What was found out about the cell."""
         self.fit, self.score, self.folder = verdict.fit, verdict.score, Path(verdict.folder)
         self.ranks, self.gpu = verdict.ranks, verdict.gpu
+
+    @property
+    def key(self) -> str:
+        """The cell among those of a sweep: experiment and score."""
+        return f"{self.folder.parent.name}/{self.score}"
 
     @property
     def ended_well(self) -> bool:
@@ -82,10 +90,13 @@ class Task:
     def log(self, rank: int = 0) -> Path:
         return self.folder / (f"log.{rank}.txt" if rank else "log.txt")
 
+    def locate(self) -> None:
+        """Another command may have made the folder since the cells were checked, under another readable name."""
+        self.folder = next(iter(sorted(self.folder.parent.glob(f"*-{self.fit}"))), self.folder)
+
     def start(self, context: BaseContext, threads: int, grace: float, temporary: str) -> None:
         self.state, self.began, self.moved = "running", time.monotonic(), time.monotonic()
-        # Another command may have made it since the cells were checked, under another readable name.
-        self.folder = next(iter(sorted(self.folder.parent.glob(f"*-{self.fit}"))), self.folder)
+        self.locate()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = {self.log(r): size(self.log(r)) for r in range(self.ranks)}
         for rank, environment in enumerate(self.environments(threads)):

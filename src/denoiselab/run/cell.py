@@ -61,7 +61,7 @@ def known(config: dict, choices: dict[str, str], overrides: list[str],
 
 
 def folder(config: dict, overrides: list[str], fit: str) -> Path:
-    return identity.run_folder(Path(config["outputs"]), config["name"], overrides, fit)
+    return identity.run_folder(Path(config["outputs"]), config["name"], overrides, fit, config.get("arm"))
 
 
 def stale(place: Path) -> bool:

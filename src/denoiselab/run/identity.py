@@ -21,6 +21,7 @@ from denoiselab.spec import Refused
 # Keys as patterns of their dotted path; a pattern drops all below it.
 NEITHER = (
     "hydra", "outputs", "name", "logger", "rerun", "invalid", "plugins", "checkpoint", "extend", "init",
+    "retry", "dry_run", "budget", "arms", "arm",
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",
@@ -116,8 +117,9 @@ def canonical(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def slug(overrides: list[str]) -> str:
+def slug(overrides: list[str], arm: str | None = None) -> str:
     """Overrides as a readable word of letters, digits, `.`, `_` and `-`: `schedule_linear-seed_1`; `default` if none.
+    The name of an arm comes first.
 
     For people alone: the hash beside it is the identity.
     """
@@ -130,15 +132,15 @@ def slug(overrides: list[str]) -> str:
             continue
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
-    text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(sorted(words)))
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join([*([arm] if arm else []), *sorted(words)]))
     return text[:LONGEST].strip("._-") or "default"
 
 
-def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str) -> Path:
+def run_folder(outputs: str | Path, name: str, overrides: list[str], digest: str, arm: str | None = None) -> Path:
     """outputs/<name>/<slug>-<digest>; a folder that has this digest already is it, whatever its slug."""
     parent = Path(outputs) / checked_name(name)
     known = sorted(path for path in parent.glob(f"*-{digest}") if path.is_dir())
-    return known[0] if known else parent / f"{slug(overrides)}-{digest}"
+    return known[0] if known else parent / f"{slug(overrides, arm)}-{digest}"
 
 
 def forget(folder: Path) -> None:

@@ -1,0 +1,251 @@
+"""The ledger of a sweep: what became of each cell, over all commands that ever worked on it. Imports no torch.
+
+`ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, `cell`
+(experiment and score hash), `state` (pending, running, completed, failed, preempted), `attempt`, `driver`, `host` and
+`pid`; an end has `seconds`, the monitored `value`, `why`, and the `log`, relative to the sweep's folder. A line is
+one write to the end of the file, under the kernel's lock (flock) on it: so a reader finds whole lines, and of two
+drivers that want a cell one gets it. Half a line, left where a disk was full or a machine lost power, is skipped.
+
+A cell that runs is leased to its driver, which holds a lock on drivers/HOST-PID-TIME of that folder as long as it
+lives, and touches the file once a second. A lease is free when that lock is, or when the file was not touched for
+`LEASE` seconds of the one who watches (clocks of machines differ). The run's own lock (denoiselab.run.lock) still
+stands between a job whose driver lost its lease and the job of the next: the later one waits, and finds what the first
+one did.
+
+Promised on local disks, and on NFS where flock goes to the server (version 4, or 3 with lockd; not `nolock`,
+`local_lock=flock`): a lock there also brings what others wrote. Where a file system has no locks, a sweep is refused.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, changed, held
+from denoiselab.launch.task import Task
+from denoiselab.run import lock
+from denoiselab.run.secrets import redacted
+from denoiselab.spec import Failed, Refused
+
+LEASE = 120.0  # seconds without a sign of life after which a driver's cells are free
+LONGEST = 500  # letters of a reason
+
+
+class Book(ABC):
+    """What a pool asks before it starts a job, and tells when one ends."""
+
+    @abstractmethod
+    def follow(self, tasks: list[Task]) -> None:
+        """Learns what others did: a task that one of them ended gets its state; one that runs there, `elsewhere`."""
+
+    @abstractmethod
+    def claim(self, task: Task) -> bool:
+        """May this one start it, now? If not, the task's state or `elsewhere` says why."""
+
+    @abstractmethod
+    def settle(self, task: Task) -> None:
+        """It has ended."""
+
+    @abstractmethod
+    def spent(self) -> float:
+        """Seconds of all jobs."""
+
+
+class Nothing(Book):
+    """For a job that no other driver can have."""
+
+    def follow(self, tasks):
+        pass
+
+    def claim(self, task):
+        return True
+
+    def settle(self, task):
+        pass
+
+    def spent(self):
+        return 0.0
+
+
+class Ledger(Book):
+    """A driver's hand in the ledger of the sweep in `folder`. Made by `joined`."""
+
+    def __init__(self, folder: Path, lease: float = LEASE, clock: Callable[[], float] = time.monotonic):
+        self.folder, self.lease, self.clock = folder, lease, clock
+        self.history = History(folder)
+        self.host, self.pid = socket.gethostname(), os.getpid()
+        self.driver = f"{self.host}-{self.pid}-{time.time_ns():x}"
+        self.beat = lock.Pulse(self.place(self.driver))
+        self.began = 0  # events before it came
+        self.pulses: dict[str, tuple[int, float]] = {}  # of other drivers: the last one, and when it was first seen
+
+    def place(self, driver: str) -> Path:
+        return self.folder / "drivers" / driver
+
+    # -- the file
+
+    @contextmanager
+    def locked(self) -> Iterator[Callable[..., None]]:
+        """Alone with the ledger, all of it read: gives the function that appends events."""
+        try:
+            with self.history.path.open("a+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self.history.read()
+                yield lambda *events: self.append(file, events)
+        except OSError as e:
+            raise Failed(
+                f"the ledger of the sweep cannot be written: {e}\n  file: {self.history.path}\n"
+                "  fix: make room, or give a root on a file system with locks: outputs=FOLDER"
+            ) from e
+
+    def append(self, file, events: Iterable[dict]) -> None:
+        text = "".join(json.dumps({"time": round(time.time(), 3), **event}) + "\n" for event in events)
+        if not text:
+            return
+        end = file.seek(0, os.SEEK_END)
+        torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+        file.write(("\n" if torn else "").encode() + text.encode())
+        os.fsync(file.fileno())
+        self.history.read()
+
+    # -- drivers
+
+    def lives(self, driver: str) -> bool:
+        """Does a driver hold its lease?"""
+        if driver == self.driver:
+            return True
+        if not held(self.place(driver)):
+            return False
+        now = self.clock()
+        pulse = changed(self.place(driver))
+        if self.pulses.get(driver, (None, 0))[0] != pulse:
+            self.pulses[driver] = pulse, now
+        return now - self.pulses[driver][1] < self.lease
+
+    def lost(self, key: str, cell: Entry) -> dict:
+        """The end of an attempt whose driver has gone without a word."""
+        last = changed(self.place(cell.driver)) / 1e9 or cell.since
+        seconds = round(max(last - cell.since, 0.0), 3)
+        return {"cell": key, "state": PREEMPTED, "attempt": cell.attempts, "driver": cell.driver, "host": cell.host,
+                "pid": cell.pid, "seconds": seconds, "why": "its driver ended"}  # fmt: skip
+
+    def event(self, key: str, state: str, attempt: int, **more) -> dict:
+        return {"cell": key, "state": state, "attempt": attempt, "driver": self.driver, "host": self.host,
+                "pid": self.pid, **more}  # fmt: skip
+
+    # -- a sweep
+
+    def begin(self, tasks: list[Task], retry: bool) -> None:
+        """What was before: ends that nobody wrote down are, and what failed stays so unless it is to be tried again."""
+        with self.locked() as append:
+            cells = self.history.cells
+            for key, cell in list(cells.items()):
+                if cell.state == RUNNING and not self.lives(cell.driver):
+                    append(self.lost(key, cell))
+            for task in tasks:
+                cell = cells[task.key]
+                if task.state == "finished before" and cell.state not in (COMPLETED, RUNNING):
+                    append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
+                                      log=self.relative(task.log())))  # fmt: skip
+                elif task.state == "waiting" and cell.state == FAILED:
+                    if retry:
+                        append(self.event(task.key, PENDING, cell.attempts))
+                    else:
+                        task.state, task.why, task.cause = "failed before", cell.why, cell.cause
+                        task.locate()
+                task.attempts, task.seconds = cell.attempts, cell.seconds
+            self.began = self.history.events
+            for left in self.folder.glob("drivers/*"):
+                if left.name != self.driver and not held(left):
+                    left.unlink(missing_ok=True)
+
+    def follow(self, tasks):
+        self.beat()
+        cells = self.history.read()
+        alive = {name: self.lives(name) for name in {cell.driver for cell in cells.values() if cell.state == RUNNING}}
+        busy = {cell.fit: cell for cell in cells.values()
+                if cell.state == RUNNING and cell.driver != self.driver and alive[cell.driver]}  # fmt: skip
+        for task in tasks:
+            cell = cells[task.key]
+            if self.ended_elsewhere(cell):
+                task.state, task.seconds, task.attempts, task.cause = (
+                    cell.state, cell.seconds, cell.attempts, cell.cause,
+                )  # fmt: skip
+                task.why = f"{cell.why}{' ' if cell.why else ''}(on {said(cell)})"
+                task.locate()
+            holder = busy.get(task.fit)
+            task.elsewhere = said(holder) if holder else ""
+
+    def ended_elsewhere(self, cell: Entry) -> bool:
+        """Did another driver end it since this one came?"""
+        return cell.at > self.began and cell.driver != self.driver and cell.state in (COMPLETED, FAILED)
+
+    def claim(self, task):
+        with self.locked() as append:
+            cells = self.history.cells
+            cell = cells[task.key]
+            if self.ended_elsewhere(cell):
+                task.elsewhere = said(cell)
+                return False
+            for key, other in list(cells.items()):
+                if other.state == RUNNING and other.driver != self.driver and task.fit == other.fit:
+                    if self.lives(other.driver):
+                        task.elsewhere = said(other)
+                        return False
+                    append(self.lost(key, other))
+            task.locate()
+            if task.config.get("rerun") is False and task.results is not None:
+                # Its driver was killed between the last line of the run and the ledger's.
+                task.state, task.attempts, task.seconds = "completed", cell.attempts, cell.seconds
+                append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
+                                  log=self.relative(task.log())))  # fmt: skip
+                return False
+            task.attempts = cell.attempts + 1
+            append(self.event(task.key, RUNNING, task.attempts, fit=task.fit, log=self.relative(task.log())))
+        return True
+
+    def settle(self, task):
+        with self.locked() as append:
+            cell = self.history.cells[task.key]
+            if cell.state != RUNNING or cell.driver != self.driver:
+                return  # the lease was lost: who has it now says how it ends
+            state = task.state if task.state in (COMPLETED, FAILED, PREEMPTED) else PENDING
+            append(self.event(
+                task.key, state, cell.attempts, fit=task.fit, seconds=round(task.seconds, 3), value=task.value,
+                log=self.relative(task.log(task.cause)), why=redacted(task.why)[:LONGEST], cause=task.cause,
+            ))  # fmt: skip
+            task.seconds = cell.seconds
+
+    def spent(self):
+        return self.history.spent()
+
+    def relative(self, path: Path) -> str:
+        return os.path.relpath(path, self.folder)
+
+
+@contextmanager
+def joined(folder: Path, **more) -> Iterator[Ledger]:
+    """A hand in the ledger of a sweep, for as long as the block lasts. Raises `Refused` where it cannot be."""
+    ledger = Ledger(folder, **more)
+    place = ledger.place(ledger.driver)
+    with ExitStack() as stack:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Nobody takes the new file for a dead driver's.
+            with ledger.history.path.open("ab") as whole:
+                fcntl.flock(whole, fcntl.LOCK_EX)
+                fcntl.flock(stack.enter_context(place.open("w", encoding="utf-8")), fcntl.LOCK_EX)
+        except OSError as e:
+            fix = "give another root, where files can be written and locked: outputs=FOLDER"
+            raise Refused(f"the ledger of the sweep cannot be kept in {folder}", e, fix) from e
+        stack.callback(place.unlink, missing_ok=True)
+        yield ledger
+
+
+def said(cell: Entry) -> str:
+    return f"{cell.host}, process {cell.pid}"
