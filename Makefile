@@ -28,6 +28,9 @@ format: $(VENV)/.tested
 bench: $(VENV)/.tested $(PEERS)/.installed
 	$(RUN)/python benchmarks/overhead.py
 	PYTHONPATH=$(PEERS) $(RUN)/python benchmarks/diffusion.py
+	$(RUN)/python benchmarks/text_corruption.py
+	$(RUN)/python benchmarks/text_training.py
+	$(RUN)/python benchmarks/compare.py
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache .hypothesis
