@@ -304,6 +304,11 @@ def callbacks(config, group, folder):
         build.instantiated(node, f"callbacks.{name}")
 
 
+def architecture(config, group, folder):
+    if config[group].get("path") != "???":  # pretrained weights are somebody's own
+        make(config, group, folder)
+
+
 def extractor(config, group, folder):
     if config[group].get("path", "") is not None:  # inception has no weights of its own
         build.make(config, group)
@@ -314,6 +319,7 @@ def saver(config, group, folder):
 
 
 MAKERS = {
+    "architecture": architecture,
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
     "edits": lambda config, group, folder: build.collected(config, group),

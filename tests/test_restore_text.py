@@ -9,7 +9,8 @@ import torch
 from denoiselab.commands import restore_text
 from denoiselab.corruption import TokenMask
 from denoiselab.corruption.base import Written
-from denoiselab.data.tokenizer import BPE, UNKNOWN, Byte, Character
+from denoiselab.data.subword import BPE
+from denoiselab.data.tokenizer import UNKNOWN, Byte, Character
 from denoiselab.denoiser import Denoiser
 from denoiselab.posterior import Categorical
 from denoiselab.run import rewriting

@@ -101,14 +101,14 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
 @torch.no_grad()
 def restored_text(run: Run, console: Console, samples: int = 6) -> None:
     """Texts of the test split as the run restores them, the damage colored, at times from low to high."""
-    table, parts, specials = run.data.test.take(slice(samples)), run.module.parts, len(run.spec.specials)
+    table, parts, specials = run.data.test.take(slice(samples)), run.module.parts, run.spec.specials
     if len(table.x) == 0:
         return
     [share] = Once(table, len(table.x))
     asked = run.module.examine(share.to(run.module.device))
     c = asked.corrupted
-    if not c.target.shape == c.x_t.shape == c.touched.shape:  # a text of its own has no places to compare
-        return
+    if not c.target.shape == c.x_t.shape == c.touched.shape or c.target.dtype != c.x_t.dtype:
+        return  # a text of its own has no places to compare, nor has yes or no
     restored = OneShot()(parts.denoiser, parts.corruption, c.x_t, asked.t, None, **c.context)
     restored = torch.where(c.touched, restored, c.target)  # what is said of other places was not asked
     texts = [words(run.data, x.cpu(), specials) for x in (c.target, c.x_t, restored)]
