@@ -9,7 +9,8 @@ import torch
 from denoiselab.commands import restore_text
 from denoiselab.corruption import TokenMask
 from denoiselab.corruption.base import Written
-from denoiselab.data.tokenizer import BPE, UNKNOWN, Byte, Character
+from denoiselab.data.subword import BPE
+from denoiselab.data.tokenizer import UNKNOWN, Byte, Character
 from denoiselab.denoiser import Denoiser
 from denoiselab.posterior import Categorical
 from denoiselab.run import rewriting
@@ -118,6 +119,11 @@ def test_of_a_text_with_masks_the_masks_alone_are_filled():
     found = restored(masked(), "a c[MASK]t, u sut.\nun é [MASK*3] mut [MASK][MASK]\nu")
     assert found.text == "a cot, u sut.\nun é ooo mut oo\nu"
     assert found.copied == {"é": 1}
+
+
+def test_a_mask_of_no_token_is_refused_and_not_left_out():
+    with pytest.raises(Refused, match=r"one token or more\n  got: .MASK.0."):
+        restored(masked(), "a c[MASK]t, u s[MASK*0]t")
 
 
 def test_a_mask_that_a_user_writes_over_the_end_of_a_piece_is_whole():

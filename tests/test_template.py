@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 
 from denoiselab.commands.main import run
 from denoiselab.data.markov import ALPHABET
-from denoiselab.data.tokenizer import BPE, UNKNOWN, Byte, Character
+from denoiselab.data.subword import BPE
+from denoiselab.data.tokenizer import UNKNOWN, Byte, Character
 from denoiselab.run import infilling
 from denoiselab.run.loaded import Run
 from denoiselab.spec import Refused
