@@ -101,7 +101,7 @@ def narrate(module: DenoisingModule, data: Loaded, batch_size: int, seed: int, c
 @torch.no_grad()
 def restored_text(run: Run, console: Console, samples: int = 6) -> None:
     """Texts of the test split as the run restores them, the damage colored, at times from low to high."""
-    table, parts, specials = run.data.test.take(slice(samples)), run.module.parts, len(run.spec.specials)
+    table, parts, specials = run.data.test.take(slice(samples)), run.module.parts, run.spec.specials
     if len(table.x) == 0:
         return
     [share] = Once(table, len(table.x))
