@@ -42,7 +42,12 @@ def test_each_arm_is_crossed_with_each_cell(file):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("", "line 1, is no list"),
+        ("", "line 1, is no list of arms\n  got: nothing"),
+        ("[]", "line 1, is no list of arms\n  got: an empty list"),
+        ("- {name: a, overrides: weight=snr}", "line 1: an arm has overrides\n  got: a word"),
+        ("- {[1, 2]: a}", "line 1: an arm has a name and overrides, and nothing else\n  got: a list"),
+        ("- {name: a, overrides: [{weight: snr}]}", "line 1: an override is KEY=VALUE\n  got: keys and values"),
+        ("- {name: a, overrides: ['a b c=3']}", "line 1: an override is KEY=VALUE"),
         ("a: 1", "line 1, is no list"),
         ("- name: a\n  overrides: [x", "line 2, is no YAML"),
         ("- name: a\n- just a word", "line 1: an arm has overrides"),

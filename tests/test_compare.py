@@ -131,6 +131,7 @@ def test_unfinished_runs_are_said(runs, capsys):
      (["{runs}", "by=nothing"], "was told this key"), (["{runs}", "interval=wide"], "kind of interval"),
      (["{runs}", "baseline=schedule=cosine"], "several arms"), (["{runs}", "baseline=schedule=no"], "no arm"),
      (["{runs}", "lower=maybe"], "true or false"), (["{runs}", "csv=/nowhere/x.csv"], "cannot be written"),
+     (["{runs}", "csv={runs}"], "cannot be written\n  got: a folder is there"),
      (["{runs}", "sort=x"], "no argument")],
 )  # fmt: skip
 def test_mistakes(runs, words, what):

@@ -121,6 +121,11 @@ def test_of_a_text_with_masks_the_masks_alone_are_filled():
     assert found.copied == {"é": 1}
 
 
+def test_a_mask_of_no_token_is_refused_and_not_left_out():
+    with pytest.raises(Refused, match=r"one token or more\n  got: .MASK.0."):
+        restored(masked(), "a c[MASK]t, u s[MASK*0]t")
+
+
 def test_a_mask_that_a_user_writes_over_the_end_of_a_piece_is_whole():
     text = "abcdefghijklm[MASK*5]no"
     assert restored(masked(), text).text == "abcdefghijklm" + "ooooo" + "no"

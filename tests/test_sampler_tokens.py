@@ -222,6 +222,8 @@ def test_what_does_not_fit_is_refused():
         Blocks(Ancestral(), even, 6, 2).accepts(uniform)
     with pytest.raises(Refused, match="3 blocks, 2 steps"):
         Blocks(Ancestral(), even, 2, 2).accepts(tokens)
+    with pytest.raises(Refused, match="autoregressive, of what is written"):
+        Nucleus(Ancestral()).accepts(Spec("tokens", (L,), V))
     with pytest.raises(Refused, match="for tokens"):
         Nucleus(Ancestral()).accepts(Spec("points", (2,)))
 

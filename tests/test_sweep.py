@@ -289,6 +289,7 @@ def test_a_job_of_a_sweep_is_the_run_of_its_own_command(tmp_path):
         (-9, "x", "SIGKILL"),
         (3, "x", "exit 3"),
         (1, "E: x", "E: x"),
+        (1, "failed: x", "x"),
         (1, "", "exit 1"),
     ],
 )

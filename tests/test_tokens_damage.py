@@ -288,7 +288,7 @@ def test_combinations_without_sense_are_refused_with_a_way_out():
     for shown, asked, fix in [
         (Deleted(), All(), "asked=original"), (Infilled(V), Touched(), "asked=original"),
         (sentinels(), All(), "asked=original"), (Mixed(V), Spans(), "shown=sentinels"),
-        (Typos(ALPHABET), All(), "asked=original"), (Mixed(V), Replaced(), "shown=swapped"),
+        (Typos(ALPHABET), All(), "asked=original"), (Mixed(V), Replaced(), "shown=swapped, permuted_tokens or rotated"),
     ]:  # fmt: skip
         with pytest.raises(Refused, match=fix):
             Damage(level, V, Tokens(), shown, asked)

@@ -49,7 +49,7 @@ def writing(spec: Spec, who: object) -> Spec:
     if "prefix" not in spec.of(("tokens",), who).context:
         raise Refused(
             f"{type(who).__name__} writes a text of its own, token by token", "a corruption that asks for x, in place",
-            "use architecture=transformer, or a corruption that asks for a text: asked=spans or whole, corruption=bart",
+            "use architecture=transformer, corruption=bart, or damage that asks for a text: asked=spans, original",
         )  # fmt: skip
     return entire(spec, who)
 

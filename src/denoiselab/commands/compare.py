@@ -100,6 +100,8 @@ def writable(asked: dict) -> None:
         if asked[key] and not Path(asked[key]).parent.is_dir():
             path = Path(asked[key])
             raise Refused(f"{path} cannot be written", f"{path.parent} is no folder", f"give another {key}=FILE")
+        if asked[key] and Path(asked[key]).is_dir():
+            raise Refused(f"{asked[key]} cannot be written", "a folder is there", f"give another {key}=FILE")
 
 
 def screen(found, axes, metric, origin, at) -> None:

@@ -270,7 +270,7 @@ class NextToken(Parameterization):
     2014, arXiv:1409.3215): what is asked is a text of its own."""
 
     def accepts(self, spec):
-        fix = "use parameterization=logits, or a corruption that asks for a text: asked=spans or whole, corruption=bart"
+        fix = "use parameterization=logits, corruption=bart, or damage that asks for a text: asked=spans, original"
         return spec.of(("tokens",), self).needs(Written, self, fix).having(Decodes)
 
     def build(self, network, corruption, head):

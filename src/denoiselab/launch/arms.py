@@ -22,6 +22,8 @@ COMMAND = ("arms", "retry", "dry_run", "budget")
 CLOSED = (*COMMAND, "arm", "outputs", "name", "hydra")  # not an arm's to say
 NAME = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9._-]{0,60}", re.IGNORECASE)
 SEED = re.compile(r"(?:^|[^a-z])seeds?[_=.-]*\d", re.IGNORECASE)
+KINDS = {type(None): "nothing", yaml.ScalarNode: "a word", yaml.MappingNode: "keys and values",
+         yaml.SequenceNode: "a list"}  # fmt: skip
 FORM = "a file of arms is a list of {name: WORD, overrides: [KEY=VALUE, ...]}"
 
 
@@ -53,7 +55,11 @@ def read(path: str) -> list[Arm]:
     except yaml.YAMLError as e:
         raise Refused(f"{path} is no YAML", e, FORM) from e
     if not isinstance(root, yaml.SequenceNode) or not root.value:
-        raise Refused(f"{path}, line 1, is no list of arms", type(root).__name__, FORM)
+        raise Refused(
+            f"{path}, line 1, is no list of arms",
+            "an empty list" if isinstance(root, yaml.SequenceNode) else KINDS[type(root)],
+            FORM,
+        )
     arms: dict[str, Arm] = {}
     for node in root.value:
         arm = one(node, path)
@@ -68,16 +74,23 @@ def mistake(path: str, node: yaml.Node, what: str, got: object, fix: str) -> Ref
     return Refused(f"{path}, line {node.start_mark.line + 1}: {what}", redacted(str(got)), fix)
 
 
+def plain(node: yaml.Node) -> str:
+    """A node in words."""
+    return node.value if isinstance(node, yaml.ScalarNode) else KINDS[type(node)]
+
+
 def one(node: yaml.Node, path: str) -> Arm:
     if not isinstance(node, yaml.MappingNode):
-        raise mistake(path, node, "an arm has a name and overrides", getattr(node, "value", node), FORM)
-    fields = {name.value: value for name, value in node.value}
+        raise mistake(path, node, "an arm has a name and overrides", plain(node), FORM)
+    fields = {plain(name): value for name, value in node.value}
     for name, _ in node.value:
-        if name.value not in ("name", "overrides"):
-            raise mistake(path, name, "an arm has a name and overrides, and nothing else", name.value, FORM)
+        if plain(name) not in ("name", "overrides"):
+            raise mistake(path, name, "an arm has a name and overrides, and nothing else", plain(name), FORM)
     for field, kind in (("name", yaml.ScalarNode), ("overrides", yaml.SequenceNode)):
-        if not isinstance(fields.get(field), kind):
-            raise mistake(path, fields.get(field, node), f"an arm has {field}", ", ".join(fields), FORM)
+        if field not in fields:
+            raise mistake(path, node, f"an arm has {field}", ", ".join(fields), FORM)
+        if not isinstance(fields[field], kind):
+            raise mistake(path, fields[field], f"an arm has {field}", KINDS[type(fields[field])], FORM)
     name = fields["name"].value
     if not NAME.fullmatch(name):
         fix = "letters, digits, `.`, `_` and `-`, the first of them a letter"
@@ -95,14 +108,14 @@ def one(node: yaml.Node, path: str) -> Arm:
 
 def override(node: yaml.Node, path: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
-    word = node.value
+    word = plain(node)
     if not isinstance(node, yaml.ScalarNode) or not ("=" in word or word.startswith("~")):
-        raise mistake(path, node, "an override is KEY=VALUE", getattr(node, "value", ""), "quote what YAML would take")
+        raise mistake(path, node, "an override is KEY=VALUE", plain(node), "quote what YAML would take")
     try:
         parsed = OverridesParser.create().parse_override(word)
-    except OverrideParseException as e:
+    except HydraException as e:
         raise mistake(path, node, "an override is KEY=VALUE", word, "quotes around a VALUE of several words") from e
     if key(word) == "seed":
         raise mistake(path, node, "a seed is an axis, and no part of an arm", word, "seed=0,1,2 on the command line")

@@ -208,7 +208,7 @@ def ended(code: int | None, said: str) -> str:
         return "exit 0 before the end"
     if code is not None and code < 0:
         return signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-    return said if code in (1, 2) and said else f"exit {code}"
+    return said.removeprefix("failed: ") if code in (1, 2) and said else f"exit {code}"
 
 
 def last_words(log: Path, start: int) -> str:

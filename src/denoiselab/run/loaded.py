@@ -143,7 +143,9 @@ class Run:
         agreed = self.agreed(sampler, guidance)
         sampler = sampler or self.module.parts.sampler
         if Generates not in agreed.facts:
-            raise Refused("this sampler restores and does not generate", type(sampler).__name__, "use another sampler")
+            raise Refused("this sampler restores and does not generate", type(sampler).__name__,
+                          "give the run something to restore (denoiselab restore run=RUN input=FILE), or a run that "
+                          "generates: experiment=mdlm, or the default")  # fmt: skip
         wanted = self.wanted(n, agreed, **asked)
         return generate(self.guided(guidance), self.corruption, sampler, agreed, n, seed, batch_size,
                         self.module.device, pulse, wanted)  # fmt: skip

@@ -86,6 +86,8 @@ def accepts(run: Run, sampler: Sampler, text: str) -> Spec:
     """What is agreed of restoring a text; raises `Refused`."""
     agreed = sampler.accepts(run.spec)
     if HOLE.search(text):
+        if empty := next((hole for hole in HOLE.finditer(text) if hole[1] and not int(hole[1])), None):
+            raise Refused("a hole is of one token or more", empty[0], f"give {MASK}, or [MASK*2] and more")
         return infilling.accepts(run, sampler)
     if Absorbing in agreed.facts:
         raise Refused(f"this run fills masks, and there is no {MASK} in the text", type(run.corruption).__name__,

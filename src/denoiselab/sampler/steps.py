@@ -10,7 +10,8 @@ from denoiselab.posterior import Posterior
 from denoiselab.sampler.base import Past, Step
 from denoiselab.spec import Refused, Spec
 
-ONE_SHOT = "use sampler=one_shot, or a corruption with a way back (gaussian; token_mask without swapped or kept ones)"
+ONE_SHOT = ("use sampler=one_shot (autoregressive, of what is written token by token), "
+            "or a corruption with a way back (gaussian; token_mask without swapped or kept ones)")  # fmt: skip
 
 
 def asked(denoiser: Denoiser, x_t: Tensor, t: Tensor, past: Past | None, context: dict) -> Posterior:

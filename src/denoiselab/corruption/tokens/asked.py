@@ -99,7 +99,7 @@ class Replaced(InPlace):
         super().fits(shown)
         if any(way.masks for way in shown):
             raise Refused("asked=replaced is no question where the mask is shown", "shown with a mask",
-                          "use shown=swapped, permuted_tokens or typos")  # fmt: skip
+                          "use shown=swapped, permuted_tokens or rotated")  # fmt: skip
 
 
 # -- written -----------------------------------------------------------------------------------------------
