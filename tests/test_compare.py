@@ -146,3 +146,14 @@ def test_files(runs, tmp_path):
     assert r"\toprule" in (tmp_path / "t.tex").read_text()
     pq = pytest.importorskip("pyarrow.parquet")
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 4
+
+
+def test_a_run_without_a_value_by_the_budget_is_said(tmp_path, capsys):
+    for seed, points in enumerate([[(1, 3.0), (2, 2.0)], [(5, 1.0), (9, 0.5)]]):
+        folder = run(tmp_path, "cosine", "v", seed, 1.0)
+        lines = [json.dumps({"step": step, "val/loss": value, "seconds": float(step)}) for step, value in points]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    compare.command([str(tmp_path), "x=seconds"])
+    said = capsys.readouterr().out
+    assert "1 runs have not recorded val/loss by 2 seconds" in said
+    assert "nan" not in said

@@ -119,7 +119,7 @@ def screen(found, axes, metric, origin, at) -> None:
         shown.add_row(*line)
     Console().print(shown)
     if at and at.lacking:
-        print(f"{at.lacking} runs have not recorded {at.curve} against {at.x}")
+        print(f"{at.lacking} runs have not recorded {at.curve} by {at.value:.6g} {at.x}")
 
 
 def told(effects, whole: bool) -> None:

@@ -97,7 +97,7 @@ class Budget:
     curve: str
     x: str
     value: float
-    lacking: int = 0  # runs that have not recorded it
+    lacking: int = 0  # runs that have not recorded it, or nothing by then
 
     def __str__(self) -> str:
         return f"{self.curve} at {self.value:.6g} {self.x.replace('_', '-')}".replace(" step", " steps")
@@ -114,9 +114,11 @@ def at_budget(found: list[Group], x: str, curve: str, interval: Interval) -> tup
         fix = near(curve, known) if curve not in known else f"x= one of {', '.join(recorded)}"
         raise Refused(f"no run recorded {curve} against {x}", f"curve={curve} x={x}", fix)
     where = budget(having.values(), x)
-    values = [[having[id(row)].at(x, where) for row in g.rows if id(row) in having] for g in found]
+    # A run whose first value lies behind the budget says nothing there; one that diverged says nan, and it stays.
+    begun = [[row for row in g.rows if id(row) in having and having[id(row)].x[x][0] <= where] for g in found]
+    values = [[having[id(row)].at(x, where) for row in those] for those in begun]
     found = [replace(g, reached=interval(v) if v else None) for g, v in zip(found, values, strict=True)]
-    return found, Budget(curve, x, where, len(rows) - len(having))
+    return found, Budget(curve, x, where, len(rows) - sum(map(len, begun)))
 
 
 def chosen(found: list[Group], words: str) -> Group:
