@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 
 from denoiselab.architecture.transformer import Transformer
-from denoiselab.corruption import Corrupted, TokenMask, TokenUniform, Written
+from denoiselab.corruption import Compared, Corrupted, TokenMask, TokenUniform, Written
 from denoiselab.data.base import Loaded, Table
 from denoiselab.data.markov import Markov, source, strings
 from denoiselab.data.tokenizer import Character
@@ -345,3 +345,7 @@ def test_a_damage_that_a_cell_cannot_read_is_left_out_in_words(markov):
     found = Evaluation([], samples=4, damage=TokenMask(Level(0.3), 4))(made, data)
     assert any("does not know" in why for why in found.left_out)
     fits(TokenUniform(Level(0.3), 27), markov.spec, exact(markov).parts.spec)
+    spans = markov.spec.having(Written, written=5, specials=("[MASK]", "[END]", "[0]", "[1]", "[2]"))
+    for cell, what in ((spans, "what sentinels stand for"), (markov.spec.having(Compared), "Compared")):
+        with pytest.raises(Refused, match=what):
+            fits(TokenUniform(Level(0.3), 27), markov.spec, cell)

@@ -8,7 +8,8 @@ import math
 
 import torch
 
-from denoiselab.corruption import Batch, Corruption, Written, everywhere
+from denoiselab.corruption import Batch, Compared, Corruption, Written, everywhere
+from denoiselab.corruption.tokens.special import SENTINEL
 from denoiselab.data.base import Loaded, Once, Table, floating
 from denoiselab.evaluation.metrics.base import Value
 from denoiselab.evaluation.metrics.prediction import when
@@ -27,6 +28,10 @@ def fits(damage: Corruption, raw: Spec, cell: Spec) -> None:
         raise Refused("a common damage keeps the places of text", type(damage).__name__, fix)
     if cell.shape != raw.shape:
         raise Refused("this cell reads texts of another length", f"{cell.shape} of {raw.shape}", fix)
+    cell.refuses(Compared, damage, "leave evaluation.damage out: the network says yes or no of each token")
+    if Written in cell.facts and cell.written > SENTINEL:
+        raise Refused("a cell that writes what sentinels stand for cannot be asked of other damage", "asked=spans",
+                      "leave evaluation.damage out, or train with asked=original")  # fmt: skip
     if made.specials != cell.specials[: len(made.specials)]:
         raise Refused("the common damage shows tokens that this cell does not know", ", ".join(made.specials),
                       "take a damage of clean tokens, or train with a corruption that has them")  # fmt: skip
