@@ -46,6 +46,7 @@ RANGES = {
     "denoiselab.grid.karras.rho": (1, 1000), "denoiselab.grid.karras.low": (1e-6, 1),
     "denoiselab.grid.karras.high": (1, 1e6),
 }  # fmt: skip
+BARE = ("builtins", "torch.nn.modules.module")  # whose classes have constructors without arguments of a part
 HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 
 
@@ -53,8 +54,8 @@ HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 def arguments(target: str) -> tuple[dict[str, object], bool]:
     """Argument to annotation, and whether any keyword is taken."""
     thing = get_object(target)
-    if inspect.isclass(thing) and getattr(thing.__init__, "__module__", None) in (None, "torch.nn.modules.module"):
-        return {}, False  # torch's says that it takes anything
+    if inspect.isclass(thing) and not any("__init__" in vars(c) for c in thing.__mro__ if c.__module__ not in BARE):
+        return {}, False  # whatever torch's constructor says that it takes
     parameters = inspect.signature(thing).parameters.values()
     try:
         hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
