@@ -15,7 +15,7 @@ from denoiselab.data.base import Loaded, Table
 from denoiselab.data.markov import Markov, source, strings
 from denoiselab.data.tokenizer import Character
 from denoiselab.denoiser import Decodes, Denoiser, Logits, Subs
-from denoiselab.evaluation.damaged import fits
+from denoiselab.evaluation.damaged import fits, reads
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.evaluation.metrics import (
     BitsPerCharacter,
@@ -346,6 +346,8 @@ def test_a_damage_that_a_cell_cannot_read_is_left_out_in_words(markov):
     assert any("does not know" in why for why in found.left_out)
     fits(TokenUniform(Level(0.3), 27), markov.spec, exact(markov).parts.spec)
     spans = markov.spec.having(Written, written=5, specials=("[MASK]", "[END]", "[0]", "[1]", "[2]"))
-    for cell, what in ((spans, "what sentinels stand for"), (markov.spec.having(Compared), "Compared")):
+    with pytest.raises(Refused, match="Compared"):
+        fits(TokenUniform(Level(0.3), 27), markov.spec, markov.spec.having(Compared))
+    for cell, what in ((spans, "what sentinels stand for"), (markov.spec._replace(shape=(2,)), "shorter")):
         with pytest.raises(Refused, match=what):
-            fits(TokenUniform(Level(0.3), 27), markov.spec, cell)
+            reads(cell, markov.spec)

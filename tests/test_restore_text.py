@@ -149,6 +149,9 @@ class Whole(Written):
     def accepts(self, spec):
         return spec
 
+    def hidden(self, x, ok, lost, context, random):
+        raise NotImplementedError
+
     def rebuilt(self, x_t, written, context):
         return written, written < self.end
 

@@ -70,6 +70,9 @@ def wheres(mean=3.0):
     }  # fmt: skip
 
 
+MASKED = Mixed(V, 0.0, 0.0)
+
+
 def sentinels():
     return Sentinels(V, 1000)
 
@@ -337,6 +340,53 @@ def test_replaced_says_what_differs():
     assert torch.equal(c.scored, batch.context["valid"])
     assert c.target.any()
     assert (c.target <= c.touched).all()
+
+
+# -- what is lost, hidden in the way of each
+
+
+@pytest.mark.parametrize("shown", [sentinels(), Infilled(V), Deleted(), Mixed(V, 0.0, 0.0)], ids=type)
+def test_what_is_lost_by_its_own_hand_is_hidden_as_it_hides_it(shown):
+    batch = texts(20, 24)
+    damage = Damage(Constant(0.3), V, RandomSpans(2.0), shown, Spans() if isinstance(shown, Sentinels) else Original())
+    damage.accepts(spec(24))
+    c, ok = ask(damage, batch), batch.context["valid"]
+    seen, context = damage.hidden(batch.x, ok, c.touched, batch.context, keys(20))
+    assert torch.equal(seen, c.x_t)
+    assert torch.equal(context["valid"], c.context["valid"])
+    assert same_text(*damage.rebuilt(seen, c.target, context), batch.x, ok)
+
+
+def test_what_hides_nothing_shows_masks_and_a_mixture_tells_its_first_mode():
+    batch, lost = texts(20, 24), ask(Damage(Constant(0.15), V, RandomSpans(), MASKED, Touched()), texts(20, 24)).touched
+    ok = batch.context["valid"]
+    typos = Damage(Constant(0.1), V, Tokens(), Typos(ALPHABET), Original())
+    seen, context = typos.hidden(batch.x, ok, lost, batch.context, keys(20))
+    assert torch.equal(seen == MASK, lost)
+    assert torch.equal(seen[~lost], batch.x[~lost])
+    assert context == batch.context
+    mixture = ul2()
+    alone, inner = mixture.members[0].hidden(batch.x, ok, lost, batch.context, keys(20))
+    seen, context = mixture.hidden(batch.x, ok, lost, batch.context, keys(20))
+    assert seen.shape == (20, *mixture.accepts(spec(24)).shape)
+    assert (seen[:, 0] == V + 2 + 100).all()
+    assert torch.equal(seen[:, 1 : alone.shape[1] + 1], alone)
+    assert torch.equal(context["valid"].sum(1), inner["valid"].sum(1) + 1)
+
+
+PLACES = torch.arange(60)
+
+
+@pytest.mark.parametrize("asked, shown, lost, what", [
+    (Spans(), Sentinels(V, 3), PLACES % 12 == 0, "room for 3 spans"),
+    (Spans(), sentinels(), PLACES < 30, "to be written"), (Original(), Infilled(V), PLACES < 0, "to be seen"),
+])  # fmt: skip
+def test_more_than_there_is_room_for_is_refused(asked, shown, lost, what):
+    batch = texts(4, 60)
+    damage = Damage(Constant(0.1), V, Block(), shown, asked)
+    damage.accepts(spec(60))
+    with pytest.raises(Refused, match=what):
+        damage.hidden(batch.x, batch.context["valid"], lost.expand(4, -1), batch.context, keys(4))
 
 
 # -- chains and mixtures

@@ -38,6 +38,10 @@ class Whole(Written):
         prefix = F.pad(target, (1, -1), value=self.end)
         return Corrupted(source, source, target, touched, scored, {"valid": filled, "prefix": prefix})
 
+    def hidden(self, x, ok, lost, context, random):
+        seen, there = compact(x, ok & ~lost, self.length)
+        return seen, {**context, "valid": there}
+
     def rebuilt(self, x_t, written, context):
         there = ((written == self.end).cumsum(1) == 0)[:, : self.length]
         return torch.where(there, written[:, : self.length], 0), there

@@ -11,7 +11,7 @@ import yaml
 
 from denoiselab.files import CONF
 
-OVERLAYS = ("experiment", "debug", "speed")  # groups that leave no key of their own
+OVERLAYS = ("experiment", "debug", "speed", "common_damage")  # groups that leave no key of their own
 SHOWN = 3  # names in a message
 
 

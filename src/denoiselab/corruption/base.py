@@ -139,6 +139,7 @@ class Written(Corruption):
     target is.
     """
 
+    mask: int  # the id of the mask, whether it is shown or not
     end: int  # the id that begins and ends what is written
     longest: int  # T, the most tokens that are asked, `end` among them
 
@@ -146,6 +147,13 @@ class Written(Corruption):
     def rebuilt(self, x_t: Tensor, written: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The whole text (B, L) that an answer (B, T) to x_t means, and where it has text, (B, L) bool. What follows
         the first `end` of an answer is not looked at."""
+
+    @abc.abstractmethod
+    def hidden(self, x: Tensor, ok: Tensor, lost: Tensor, context: Mapping[str, Tensor],
+               random) -> tuple[Tensor, Mapping[str, Tensor]]:  # fmt: skip
+        """What is seen, (B, <= S), with its context, of text x (B, L), there where `ok`, without the tokens that are
+        `lost`: hidden as this corruption hides tokens, as masks where it hides none. Raises `Refused` where they are
+        more than it is made for."""
 
 
 class Local(Corruption):

@@ -1,7 +1,9 @@
 """One common damage for all: how well a denoiser restores what a corruption made that need not be its own.
 
 A cell that answers in place is asked once; one that writes, by its sampler, and what it wrote is put together by its
-own corruption: that is right for those that are asked for the whole text. Both are then judged as text.
+own corruption. Both are then judged as text. Tokens that the damage shows as masks are lost in the same places for all,
+but from a cell that writes they are hidden in the way of its own corruption: T5 sees a sentinel in the place of each
+run of them, and knows less than BERT, which sees how many they are.
 """
 
 import math
@@ -26,15 +28,20 @@ def fits(damage: Corruption, raw: Spec, cell: Spec) -> None:
     fix = "leave evaluation.damage out, or take one that keeps places, such as token_mask"
     if Written in made.facts or (made.target and made.target != raw.shape) or made.shape != raw.shape:
         raise Refused("a common damage keeps the places of text", type(damage).__name__, fix)
-    if cell.shape != raw.shape:
-        raise Refused("this cell reads texts of another length", f"{cell.shape} of {raw.shape}", fix)
     cell.refuses(Compared, damage, "leave evaluation.damage out: the network says yes or no of each token")
-    if Written in cell.facts and cell.written > SENTINEL:
-        raise Refused("a cell that writes what sentinels stand for cannot be asked of other damage", "asked=spans",
-                      "leave evaluation.damage out, or train with asked=original")  # fmt: skip
     if made.specials != cell.specials[: len(made.specials)]:
         raise Refused("the common damage shows tokens that this cell does not know", ", ".join(made.specials),
                       "take a damage of clean tokens, or train with a corruption that has them")  # fmt: skip
+
+
+def reads(cell: Spec, raw: Spec) -> None:
+    """Raises `Refused` where a cell's network cannot read a text that is damaged otherwise than by masks."""
+    if cell.shape < raw.shape:
+        raise Refused("this cell reads shorter texts", f"{cell.shape} of {raw.shape}",
+                      "take a damage that shows masks alone, such as common_damage=masked_spans")  # fmt: skip
+    if Written in cell.facts and cell.written > SENTINEL:
+        raise Refused("a cell that writes what sentinels stand for is asked of masks alone", "asked=spans",
+                      "take a damage that shows masks alone, such as common_damage=masked_spans")  # fmt: skip
 
 
 @torch.no_grad()
@@ -61,8 +68,14 @@ def scores(module: DenoisingModule, data: Loaded, table: Table, damage: Corrupti
         t = torch.tensor([known[rate] for rate in hits], dtype=torch.float32, device=device)
         valid = batch.context.get("valid")
         if writes:
-            made = parts.sampler(parts.denoiser, parts.corruption, c.x_t, t, random, **c.context)
-            whole, there = parts.corruption.rebuilt(c.x_t, made, c.context)
+            ok = everywhere(batch.x) if valid is None else valid
+            if torch.equal((c.x_t == parts.corruption.mask) & ok, c.touched & ok):
+                seen, context = parts.corruption.hidden(batch.x, ok, c.touched, c.context, random.child("hidden"))
+            else:
+                reads(parts.spec, data.spec)
+                seen, context = c.x_t, c.context
+            made = parts.sampler(parts.denoiser, parts.corruption, seen, t, random, **context)
+            whole, there = parts.corruption.rebuilt(seen, made, context)
         else:
             belief = parts.denoiser(c.x_t, t, seen=c.seen, **c.context)
             hit = c.touched & (everywhere(batch.x) if valid is None else valid)

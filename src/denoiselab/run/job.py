@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,7 +139,9 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     # What Lightning says of its hardware and of itself is not what a person asked.
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The `srun` command")  # where Slurm is installed, and not asked for
+        trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
     if trainer.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
         start_it = (
             "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or Slurm's srun"

@@ -99,7 +99,7 @@ class Run:
 
     def chosen(self, group: str, name: str | None, arguments: dict) -> dict:
         """The run's own node of a group, or that of a choice, with arguments; refused where it does not take them."""
-        node = self.config[group]
+        node = self.config.get(group)
         if name:
             choices = {file.stem: file for file in (CONF / group).glob("*.yaml")}
             if name not in choices:

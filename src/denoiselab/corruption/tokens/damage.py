@@ -10,15 +10,15 @@ Of `touched` it knows what was hit until a link changed the length.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from denoiselab.corruption.base import Corrupted, Local, Written, severity
-from denoiselab.corruption.tokens.asked import All, Asked, Compared
+from denoiselab.corruption.tokens.asked import All, Asked, Compared, Spans
 from denoiselab.corruption.tokens.layout import renumbered
 from denoiselab.corruption.tokens.pointwise import spoken, valid
 from denoiselab.corruption.tokens.shown import Shown
 from denoiselab.corruption.tokens.special import clean, shown
-from denoiselab.corruption.tokens.where import Hit, Reach, Where
+from denoiselab.corruption.tokens.where import Hit, Reach, Where, runs
 from denoiselab.schedule import Schedule
 from denoiselab.spec import Refused
 
@@ -113,6 +113,24 @@ class Text(Written):
     def rebuilt(self, x_t, written, context):
         ok = context.get("valid", torch.ones_like(x_t, dtype=torch.bool))
         return self.asked.rebuilt(x_t, ok, written, self.vocabulary)
+
+    def hidden(self, x, ok, lost, context, random):
+        lost, length = lost & ok, x.shape[1]
+        link = next((link for link in reversed(self.links) if link.shown.hides), None)
+        if link is None:
+            return x.masked_fill(lost, self.mask), context
+        hit, spread = runs(lost), not link.shown.keeps
+        spans = hit.opens.sum(1)
+        self.holds("spans", spans, link.shown.sentinels or length)
+        self.holds("tokens and spans to be seen", (ok & ~lost).sum(1) + spans, self.seen(length) if spread else length)
+        if isinstance(self.asked, Spans):
+            self.holds("tokens and spans to be written", lost.sum(1) + spans + 1, self.target(length))
+        step = link.shown(x, ok, hit, link.reach(length)._replace(shown=self.seen(length)), context, random)
+        return step.x, {key: value for key, value in context.items() if key not in PLACED} | {"valid": step.ok}
+
+    def holds(self, what: str, needed: Tensor, room: int) -> None:
+        if len(needed) and (most := int(needed.max())) > room:
+            raise Refused(f"this corruption has room for {room} {what}", most, "hide less, or in longer spans")
 
     def accepts(self, spec):
         spec = spoken(spec.of(("tokens",), self), self, self.vocabulary)

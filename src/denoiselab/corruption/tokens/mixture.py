@@ -80,6 +80,13 @@ class Mixture(Written):
         inner = {**context, "valid": context["valid"][:, 1:]}
         return self.members[0].rebuilt(x_t[:, 1:], written, inner)
 
+    def hidden(self, x, ok, lost, context, random):
+        """In the way of the first member, with its mode."""
+        seen, context = self.members[0].hidden(x, ok, lost, context, random)
+        room = self.seen(x.shape[1]) - seen.shape[1]
+        seen = torch.cat((self.mode[:1].expand(len(x), 1), F.pad(seen, (0, room))), 1)
+        return seen, {**context, "valid": F.pad(F.pad(context["valid"], (0, room)), (1, 0), value=True)}
+
     def accepts(self, spec):
         (length,) = spec.of(("tokens",), self).shape
         for member in self.members:

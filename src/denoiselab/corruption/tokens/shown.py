@@ -22,9 +22,11 @@ class Seen(NamedTuple):
 
 
 class Shown(abc.ABC):
-    """`keeps`: has what is seen the length of the text? `sentinels` reserved, and may a mask be shown?"""
+    """`keeps`: has what is seen the length of the text? `hides`: is nothing of a token that is hit to be seen?
+    `sentinels` reserved, and may a mask be shown?"""
 
     keeps: bool = True
+    hides: bool = False
     sentinels: int = 0
     masks: bool = False
 
@@ -59,7 +61,7 @@ class Mixed(Keeping):
                 "give two shares of at least 0 that add up to at most 1, such as 0.1 and 0.1",
             )  # fmt: skip
         self.vocabulary, self.swapped, self.kept = vocabulary, swapped, kept
-        self.masks = swapped + kept < 1
+        self.masks, self.hides = swapped + kept < 1, swapped + kept == 0
 
     def __call__(self, x, ok, hit, most, context, random):
         if not self.swapped + self.kept:
@@ -80,7 +82,7 @@ class Sentinels(Shown):
     """Each span as one sentinel, the first of a row as the first of `count` (Raffel et al., 2019, arXiv:1910.10683,
     which reserves 100)."""
 
-    keeps, masks = False, True
+    keeps, hides, masks = False, True, True
 
     def __init__(self, vocabulary: int, count: int = 100):
         if not 1 <= count <= 2**20:
@@ -105,7 +107,7 @@ class Sentinels(Shown):
 class Infilled(Shown):
     """Each span as one mask, however long it is (BART's text infilling: Lewis et al., 2019, arXiv:1910.13461)."""
 
-    keeps, masks = False, True
+    keeps, hides, masks = False, True, True
 
     def __init__(self, vocabulary: int):
         self.vocabulary = vocabulary
@@ -123,7 +125,7 @@ class Infilled(Shown):
 class Deleted(Shown):
     """Not at all: what is missing, and where, is to be found out (BART's token deletion)."""
 
-    keeps = False
+    keeps, hides = False, True
 
     def __call__(self, x, ok, hit, most, context, random):
         return Seen(*compact(x, ok & ~hit.touched, most.shown))
