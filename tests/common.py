@@ -1,11 +1,30 @@
-"""What several tests of laws share: a network that is a function, keys, times, and numbers to test on."""
+"""What several tests of laws share: a network that is a function, keys, schedules, and numbers to test on."""
 
 import torch
 from torch import nn
 
 from denoiselab.randomness import Keyed, Random
+from denoiselab.schedule import (
+    Constant,
+    Cosine,
+    CosineBeta,
+    Exploding,
+    Geometric,
+    Linear,
+    LinearBeta,
+    LogLinear,
+    ScaledLinearBeta,
+    Sigmoid,
+    ZeroTerminalSNR,
+)  # fmt: skip
 
 f64 = torch.float64
+VARYING = {  # each schedule that is not constant, with its own numbers
+    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "scaled_linear_beta": ScaledLinearBeta(),
+    "cosine_beta": CosineBeta(), "exploding": Exploding(), "geometric": Geometric(), "sigmoid": Sigmoid(),
+    "log_linear": LogLinear(), "zero_linear_beta": ZeroTerminalSNR(LinearBeta()),
+}  # fmt: skip
+SCHEDULES = VARYING | {"constant": Constant(0.2), "constant_0": Constant(0.0)}
 
 
 class Says(nn.Module):
