@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from denoiselab.denoiser import Denoiser
 from denoiselab.randomness import Keyed, Random
 from denoiselab.schedule import (
     Constant,
@@ -36,6 +37,30 @@ class Says(nn.Module):
 
     def forward(self, x, noise, **context):
         return self.f(x, noise)
+
+
+class Believes(Denoiser):
+    """A denoiser of one belief, whatever it sees."""
+
+    def __init__(self, belief):
+        super().__init__()
+        self.belief = belief
+
+    def forward(self, x_t, t, *, seen=None, previous=None, **context):
+        return self.belief
+
+
+class Forever:
+    """Batches without end: batch k of numbers is a function of k, the first that of `position()`."""
+
+    def __init__(self, position, *shape):
+        self.position, self.shape = position, shape
+
+    def __iter__(self):
+        k = self.position()
+        while True:
+            yield torch.randn(self.shape, generator=torch.Generator().manual_seed(k))
+            k += 1
 
 
 class Silence(Random):
