@@ -11,19 +11,15 @@ diffusers' schedulers, the network left out; and the whole loop beside the calls
 Prints a table, and writes it as JSON beside this file. A peer that is not installed is left out in words.
 """
 
-import argparse
 import copy
-import json
-import platform
-import statistics
 import sys
-import time
 import types
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from measure import in_turn, parser, plain_step, seconds, update, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -82,10 +78,7 @@ def ours(dtype: torch.dtype | None = None) -> Training:
             belief = denoiser(c.x_t, t, seen=c.seen)
         cost = objective(belief, c, t, corruption) * c.scored
         (cost.sum() / objective.count(c)).backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters], foreach=True)
-        torch.nn.utils.clip_grads_with_norm_(parameters, CLIP, norm, foreach=True)
-        optimizer.step()
-        optimizer.zero_grad()
+        update(optimizer, parameters, CLIP)
         with torch.no_grad():
             torch._foreach_lerp_(averages, parameters, 1 - DECAY)
 
@@ -95,14 +88,10 @@ def ours(dtype: torch.dtype | None = None) -> Training:
 
 def theirs(name: str, network: nn.Module, loss: Callable[[], Tensor], ask: Callable[[], object]) -> Training:
     """A peer's loop: Adam, clipping and averaging as their trainers call them."""
-    average = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    average, learn = copy.deepcopy(network), plain_step(network, loss, RATE, CLIP)
 
     def step() -> None:
-        loss().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        learn()
         averaged(average, network)
 
     return Training(name, step, network, ask)
@@ -142,14 +131,6 @@ def of_lucidrains() -> Training:
     return theirs("lucidrains", network, lambda: diffusion(x), lambda: network(x, torch.zeros(BATCH)))
 
 
-def seconds(step: Callable[[], None], n: int) -> float:
-    """A step's."""
-    began = time.perf_counter()
-    for _ in range(n):
-        step()
-    return (time.perf_counter() - began) / n
-
-
 def training(rounds: int) -> list[dict]:
     ways = [ours()]
     for make in (of_diffusers, of_lucidrains, lambda: ours(torch.bfloat16)):
@@ -157,16 +138,13 @@ def training(rounds: int) -> list[dict]:
             ways.append(make())
         except ImportError as e:
             print(f"left out: {e}")
-    times = {way.name: [] for way in ways}
     for way in ways:
         seconds(way.step, 2)
-    for _ in range(rounds):
-        for way in ways:
-            times[way.name].append(seconds(way.step, STEPS))
+    medians = in_turn(rounds, {way.name: partial(seconds, way.step, STEPS) for way in ways})
     mine, rows = None, []
     goals = {"diffusers": 1.1, "lucidrains": 2.0, "ours, bf16": 1.5}
     for way in ways:
-        median = statistics.median(times[way.name])
+        median = medians[way.name]
         rate = way.work * 6 * BATCH / median / 1e9  # floating point operations of the three passes
         mine = mine or (rate, median)
         ratio = mine[1] / median if way.name == "ours, bf16" else mine[0] / rate
@@ -196,28 +174,31 @@ def sampling(rounds: int) -> list[dict]:
     rows = []
     for name, (step, scheduler, goal) in cases.items():
         grid = even(corruption.schedule, MOVES)
-        times: dict[str, list[float]] = {"plan": [], "ours": [], "theirs": []}
-        for _ in range(rounds):
-            began = time.perf_counter()
+
+        def planned(step=step, grid=grid) -> list:
             t = tuple(grid)
-            moves = [step.plan(corruption, t[i], t[i + 1], t[:i]) for i in range(MOVES)]
-            times["plan"].append((time.perf_counter() - began) / MOVES)
+            return [step.plan(corruption, t[i], t[i + 1], t[:i]) for i in range(MOVES)]
 
-            def own(moves=moves) -> None:
-                y, past = x, None
-                for i, move in enumerate(moves):
-                    y, past = move(Said(y), y, random.child(i), past, {})
+        moves = planned()
 
-            def peer(scheduler=scheduler) -> None:
-                scheduler.set_timesteps(MOVES)
-                y = x
-                for at in scheduler.timesteps:
-                    y = scheduler.step(y, at, y).prev_sample
+        def own(moves=moves) -> None:
+            y, past = x, None
+            for i, move in enumerate(moves):
+                y, past = move(Said(y), y, random.child(i), past, {})
 
-            with torch.no_grad():
-                times["ours"].append(seconds(own, 3) / MOVES)
-                times["theirs"].append(seconds(peer, 3) / MOVES)
-        plan, mine, other = (statistics.median(times[key]) * 1e6 for key in times)
+        def peer(scheduler=scheduler) -> None:
+            scheduler.set_timesteps(MOVES)
+            y = x
+            for at in scheduler.timesteps:
+                y = scheduler.step(y, at, y).prev_sample
+
+        sides = {
+            "plan": partial(seconds, planned),
+            "ours": partial(seconds, own, 3),
+            "theirs": partial(seconds, peer, 3),
+        }
+        with torch.no_grad():
+            plan, mine, other = (median / MOVES * 1e6 for median in in_turn(rounds, sides).values())
         rows.append({"case": f"sampling step, {name}", "us": mine, "plan_us": plan, "peer_us": other,
                      "ratio": other / mine, "goal": goal})  # fmt: skip
         print(f"{rows[-1]['case']:34} ours {mine:7.1f} us (planned once in {plan:6.1f})  diffusers {other:7.1f} us  "
@@ -251,30 +232,24 @@ def loop(rounds: int) -> dict:
         for _ in range(10):
             network(x, t)
 
-    times: dict[str, list[float]] = {"whole": [], "network": []}
+    sides = {"whole": partial(seconds, lambda: sampler(denoiser, corruption, x, one, random)),
+             "network": partial(seconds, raw)}  # fmt: skip
     with torch.no_grad():
-        for _ in range(rounds):
-            times["whole"].append(seconds(lambda: sampler(denoiser, corruption, x, one, random), 1))
-            times["network"].append(seconds(raw, 1))
-    whole, bare = (statistics.median(times[key]) * 1e3 for key in times)
+        whole, bare = (median * 1e3 for median in in_turn(rounds, sides).values())
     print(f"{'sampling loop, ddim':34} ours {whole:7.1f} ms  its network calls alone {bare:7.1f} ms  "
           f"ratio {whole / bare:5.3f}  goal 1.01")  # fmt: skip
     return {"case": "sampling loop, ddim", "ms": whole, "network_ms": bare, "ratio": whole / bare, "goal": 1.01}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", choices=("training", "sampling"))
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
     parts = {"training": training, "sampling": sampling}
+    options = parser(__doc__, rounds=5, threads=torch.get_num_threads())
+    options.add_argument("--only", choices=tuple(parts))
+    asked = options.parse_args()
+    torch.set_num_threads(asked.threads)
     rows = [row for name, part in parts.items() if asked.only in (None, name) for row in part(asked.rounds)]
-    machine = {"processor": platform.processor() or platform.machine(), "threads": asked.threads,
-               "torch": torch.__version__}  # fmt: skip
     if asked.only is None:
-        Path(__file__).with_suffix(".json").write_text(json.dumps({"rows": rows, "machine": machine}, indent=2) + "\n")
+        write(__file__, rows, asked.threads)
 
 
 if __name__ == "__main__":

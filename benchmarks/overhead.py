@@ -6,17 +6,15 @@ beside a bare PyTorch loop of the same network, batch and optimizer, alternately
 Goals: at most 1.10 times at 5 ms a step, 1.02 times at 50 ms. Prints a table and writes it as JSON beside this file.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from measure import in_turn, parser, write
 from omegaconf import OmegaConf
 
 from denoiselab import build
@@ -48,8 +46,13 @@ class Clock(pl.Callback):
         self.last = now
 
 
-def ours(config: dict, data, folder: Path) -> float:
+def ours(config: dict, data) -> float:
     """Seconds a step of the whole stack."""
+    with tempfile.TemporaryDirectory() as folder:
+        return trained(config, data, Path(folder))
+
+
+def trained(config: dict, data, folder: Path) -> float:
     steps = config["trainer"]["max_steps"]
     module = build.module(config, data.spec)
     logger = build.make(config, "logger")
@@ -87,11 +90,7 @@ def bare(config: dict, data) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
+    asked = parser(__doc__, rounds=5, steps=200, threads=torch.get_num_threads()).parse_args()
     torch.set_num_threads(asked.threads)
     rows = []
     for name, (overrides, goal) in CASES.items():
@@ -104,20 +103,11 @@ def main() -> None:
             ]
             config = OmegaConf.to_container(compose("train", [*fixed, *overrides]), resolve=True)
         data = build.load(config)
-        times: dict[str, list[float]] = {"ours": [], "bare": []}
-        for _ in range(asked.rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                times["ours"].append(ours(config, data, Path(folder)))
-            times["bare"].append(bare(config, data))
-        mine, peer = (statistics.median(times[side]) * 1e3 for side in ("ours", "bare"))
+        both = {"ours": partial(ours, config, data), "bare": partial(bare, config, data)}
+        mine, peer = (median * 1e3 for median in in_turn(asked.rounds, both).values())
         rows.append({"case": name, "ours_ms": mine, "bare_ms": peer, "ratio": mine / peer, "goal": goal})
         print(f"{name:6}  ours {mine:7.2f} ms  bare {peer:7.2f} ms  ratio {mine / peer:.3f}  goal {goal}")
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": asked.threads,
-        "torch": torch.__version__,
-    }
-    Path(__file__).with_suffix(".json").write_text(json.dumps({"rows": rows, "machine": machine}, indent=2) + "\n")
+    write(__file__, rows, asked.threads)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,16 @@ GFLOP/s), scaled by the matrix product of this run, and marked so.
 Prints a table, and writes it as JSON beside this file.
 """
 
-import argparse
-import json
 import os
-import platform
-import statistics
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 import transformers
+from measure import in_turn, parser, seconds, write
 from tokenizers import Tokenizer, models
 
 from denoiselab.corruption import Batch, Chain, Damage, TokenMask
@@ -136,11 +133,11 @@ def filtered(x: np.ndarray, special: np.ndarray) -> np.ndarray:
 # -- measuring ---------------------------------------------------------------------------------------------
 
 
-def rate(call: Callable[[], object], seconds: float) -> float:
+def rate(call: Callable[[], object], duration: float) -> float:
     """Tokens a second."""
     call()
     began, calls = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    while time.perf_counter() - began < duration:
         call()
         calls += 1
     return calls * B * L / (time.perf_counter() - began)
@@ -149,21 +146,12 @@ def rate(call: Callable[[], object], seconds: float) -> float:
 def ceiling() -> float:
     """Multiply-adds of a matrix product a second, twice."""
     a = torch.randn(1024, 1024)
-    best = min(timed(lambda: a @ a) for _ in range(10))
+    best = min(seconds(lambda: a @ a) for _ in range(10))
     return 2 * 1024**3 / best
 
 
-def timed(call) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.4)
-    args = parser.parse_args()
+    asked = parser(__doc__, rounds=5, seconds=0.4).parse_args()
     torch.set_num_threads(1)
     given, low, infill = batch(), Constant(0.15), PoissonSpans(3.0)
     corruptions = {
@@ -178,16 +166,10 @@ def main() -> None:
         "permute": Damage(Constant(1.0), V, Sentences(), PermutedSentences(), Original()),
         "rotate": Damage(Constant(1.0), V, Tokens(), Rotated(), Original()),
     }  # fmt: skip
-    calls = {name: ours(corruption, given) for name, corruption in corruptions.items()}
-    found = {name: [] for name in (*calls, *peers(given))}
-    everything = {**calls, **peers(given)}
-    ceilings = []
-    for _ in range(args.rounds):
-        ceilings.append(ceiling())
-        for name, call in everything.items():
-            found[name].append(rate(call, args.seconds))
-    median = {name: statistics.median(rates) for name, rates in found.items()}
-    scale = statistics.median(ceilings) / FAIRSEQ_CEILING
+    calls = {name: ours(corruption, given) for name, corruption in corruptions.items()} | peers(given)
+    rates = {name: partial(rate, call, asked.seconds) for name, call in calls.items()}
+    median = in_turn(asked.rounds, {"matrix product": ceiling, **rates})
+    scale = median["matrix product"] / FAIRSEQ_CEILING
     fairseq = {
         name: value * 1e6 * scale
         for name, value in {
@@ -211,11 +193,8 @@ def main() -> None:
         print(f"{name:18}{peer:38}{mine / 1e6:9.2f}{theirs / 1e6:9.2f}{mine / theirs:8.1f}{goal:7}")
     table = [{"what": a, "beside": b, "tokens_per_second": c, "peer": d, "ratio": c / d, "goal": e}
              for a, b, c, d, e in rows]  # fmt: skip
-    about = {"batch": [B, L], "threads": 1, "rounds": args.rounds, "torch": torch.__version__,
-             "transformers": transformers.__version__, "machine": platform.processor() or platform.machine(),
-             "load": os.getloadavg()[0], "matrix_product_flops": statistics.median(ceilings)}  # fmt: skip
-    path = Path(__file__).with_suffix(".json")
-    path.write_text(json.dumps({**about, "rows": table}, indent=2) + "\n", encoding="utf-8")
+    write(__file__, table, 1, batch=[B, L], rounds=asked.rounds, transformers=transformers.__version__,
+          load=os.getloadavg()[0], matrix_product_flops=median["matrix product"])  # fmt: skip
 
 
 if __name__ == "__main__":

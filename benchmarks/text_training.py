@@ -10,16 +10,12 @@ The vocabulary is that of the published models, 30,522 and 32,100 tokens: of BER
 ours works out at hidden places alone. Prints a table, and writes it as JSON beside this file.
 """
 
-import argparse
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from measure import in_turn, parser, plain_step, seconds, update, write
 from torch import Tensor, nn
 
 from denoiselab.architecture.encoder_decoder import EncoderDecoder
@@ -83,25 +79,14 @@ def ours(name: str, vocabulary: int, corruption, parameterization, architecture)
         c = corruption(Batch(x, place), t, Keyed(key(0, 4, place)))
         belief = denoiser(c.x_t, t, seen=c.seen, asked=c.scored > 0, **c.context)
         (objective(belief, c, t, corruption) * c.scored).sum().div(objective.count(c)).backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters], foreach=True)
-        torch.nn.utils.clip_grads_with_norm_(parameters, CLIP, norm, foreach=True)
-        optimizer.step()
-        optimizer.zero_grad()
+        update(optimizer, parameters, CLIP)
 
     return Way(name, step, network)
 
 
 def theirs(name: str, network: nn.Module, loss: Callable[[], Tensor]) -> Way:
     """A plain loop."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
-
-    def step() -> None:
-        loss().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return Way(name, step, network)
+    return Way(name, plain_step(network, loss, RATE, CLIP), network)
 
 
 def bert() -> tuple[Way, Way]:
@@ -147,22 +132,10 @@ def t5() -> tuple[Way, Way]:
     return own, theirs("transformers, T5", network, loss)
 
 
-def seconds(step: Callable[[], None], n: int) -> float:
-    """A step's."""
-    began = time.perf_counter()
-    for _ in range(n):
-        step()
-    return (time.perf_counter() - began) / n
-
-
 def compared(pair: tuple[Way, Way], rounds: int, steps: int) -> list[dict]:
-    times: list[list[float]] = [[], []]
     for way in pair:
         seconds(way.step, 2)
-    for _ in range(rounds):
-        for way, found in zip(pair, times, strict=True):
-            found.append(seconds(way.step, steps))
-    mine, other = map(statistics.median, times)
+    mine, other = in_turn(rounds, {way.name: partial(seconds, way.step, steps) for way in pair}).values()
     rows = []
     for way, median in zip(pair, (mine, other), strict=True):
         rows.append({"case": way.name, "ms": median * 1e3, "tokens_per_second": BATCH * LENGTH / median,
@@ -174,16 +147,10 @@ def compared(pair: tuple[Way, Way], rounds: int, steps: int) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
+    asked = parser(__doc__, rounds=5, steps=3, threads=torch.get_num_threads()).parse_args()
     torch.set_num_threads(asked.threads)
     rows = [row for make in (bert, t5) for row in compared(make(), asked.rounds, asked.steps)]
-    machine = {"processor": platform.processor() or platform.machine(), "threads": asked.threads,
-               "torch": torch.__version__}  # fmt: skip
-    Path(__file__).with_suffix(".json").write_text(json.dumps({"rows": rows, "machine": machine}, indent=2) + "\n")
+    write(__file__, rows, asked.threads)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,13 @@ def data_root() -> Path:
     return DATA
 
 
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A cache of the test's own, and no folder of real data."""
+    monkeypatch.setenv("DENOISELAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DENOISELAB_DATA", raising=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
     """A cache of the session's own: tests neither read nor fill the user's."""

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict, namedtuple
 import pytest
 import pytorch_lightning as pl
 import torch
+from common import Forever
 from torch import nn
 
 from denoiselab.run import identity
@@ -37,19 +38,6 @@ def same(a, b, place="tree"):
             same(left, right, f"{place}[{i}]")
     else:
         assert a == b or (a != a and b != b), place
-
-
-class Forever:
-    """Batch k is a function of k."""
-
-    def __init__(self, position):
-        self.position = position
-
-    def __iter__(self):
-        k = self.position()
-        while True:
-            yield torch.randn(8, 4, generator=torch.Generator().manual_seed(k))
-            k += 1
 
 
 class Thrice:
@@ -101,7 +89,7 @@ def fit(folder, module=None, *, max_steps=24, every=5, accumulate=1, more=(), va
         callbacks=[EMA(100, ramp=0.1), *more, saver], plugins=[SafeIO()],
     )  # fmt: skip
     module.at = {step: lambda act=act: act(saver) for step, act in module.at.items()}
-    trainer.fit(module, Forever(lambda: trainer.global_step * accumulate), Thrice(), ckpt_path=path)
+    trainer.fit(module, Forever(lambda: trainer.global_step * accumulate, 8, 4), Thrice(), ckpt_path=path)
     return module, trainer
 
 
@@ -392,4 +380,4 @@ def test_a_metric_that_is_not_there_and_a_mode_that_is_none_are_refused(tmp_path
                          enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
                          check_val_every_n_epoch=None, plugins=[SafeIO()])  # fmt: skip
     with pytest.raises(Refused, match="did you mean val/loss"):
-        trainer.fit(module, Forever(lambda: 0), Thrice())
+        trainer.fit(module, Forever(lambda: 0, 8, 4), Thrice())

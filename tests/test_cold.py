@@ -3,7 +3,7 @@ and both published ways back."""
 
 import pytest
 import torch
-from common import full, keys, randn
+from common import Believes, full, keys, randn
 from torch import nn
 from torch.testing import assert_close
 
@@ -36,15 +36,6 @@ random_ones = pytest.mark.parametrize("operator", RANDOM.values(), ids=RANDOM)
 
 
 WAYS = {"algorithm_1": ColdNaive(), "algorithm_2": Cold()}
-
-
-class Truth(Denoiser):
-    def __init__(self, x):
-        super().__init__()
-        self.x = x
-
-    def forward(self, x_t, t, *, seen=None, previous=None, **context):
-        return Dirac(self.x)
 
 
 def pictures(n, h=9, w=7):
@@ -270,14 +261,14 @@ def test_who_knows_the_truth_recovers_it(operator, way, schedule, t):
     degradation, x = Degradation(schedule, operator), pictures(4)
     c = degradation(Batch(x, torch.arange(4)), full(4, t), keys(4))
     loop = Loop(way, even, 7)
-    assert torch.equal(loop(Truth(x), degradation, c.x_t, full(4, t), keys(4), **c.context), x)
+    assert torch.equal(loop(Believes(Dirac(x)), degradation, c.x_t, full(4, t), keys(4), **c.context), x)
 
 
 def test_algorithm_2_forgives_what_algorithm_1_believes():
     """Whatever is believed of what a block does not hide."""
     degradation, x, b = Degradation(Linear(), BlockMask()), pictures(4), pictures(5)[1:]
     c = degradation(Batch(x, torch.arange(4)), full(4, 0.4), keys(4))
-    found = {name: Loop(way, even, 7)(Truth(b), degradation, c.x_t, full(4, 0.4), keys(4), **c.context)
+    found = {name: Loop(way, even, 7)(Believes(Dirac(b)), degradation, c.x_t, full(4, 0.4), keys(4), **c.context)
              for name, way in WAYS.items()}  # fmt: skip
     assert torch.equal(found["algorithm_1"], b)
     outside = ~c.touched

@@ -22,16 +22,11 @@ from denoiselab.data.text_folder import TextFolder
 from denoiselab.data.tokenizer import Byte, Character
 from denoiselab.spec import Refused, Spec
 
+pytestmark = pytest.mark.usefixtures("alone")
 LINES = [f"Line {i} says: it is {'very ' * (i % 7)}long. Is it? \u201cYes!\u201d says Ann Lee." for i in range(120)]
 CODECS = [Character(), Byte(), BPE(300), Unigram(300)]
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=["character", "byte", "bpe", "unigram"])
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=60).filter(any)
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    monkeypatch.setenv("DENOISELAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DENOISELAB_DATA", raising=False)
 
 
 @pytest.fixture

@@ -17,13 +17,8 @@ from denoiselab.data.tokenizer import Byte, Character
 from denoiselab.randomness import Keyed
 from denoiselab.spec import Refused
 
+pytestmark = pytest.mark.usefixtures("alone")
 TEXT = "".join(f"line {i} of some text, {i * i % 97} words\n" for i in range(200))
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    monkeypatch.setenv("DENOISELAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DENOISELAB_DATA", raising=False)
 
 
 @pytest.fixture

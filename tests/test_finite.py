@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from common import Says, keys
+from common import SCHEDULES, Says, keys
 
 from denoiselab.corruption import Batch, GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
 from denoiselab.denoiser import (
@@ -46,29 +46,12 @@ from denoiselab.objective import (
     Unit,
     Weighted,
 )  # fmt: skip
-from denoiselab.schedule import (
-    Constant,
-    Cosine,
-    CosineBeta,
-    Exploding,
-    Geometric,
-    Linear,
-    LinearBeta,
-    LogLinear,
-    ScaledLinearBeta,
-    ZeroTerminalSNR,
-)  # fmt: skip
-from denoiselab.schedule import Sigmoid as SigmoidNoise
+from denoiselab.schedule import Constant
 from denoiselab.spec import Refused, Spec, compose
 from denoiselab.times import OnGrid
 
 VOCABULARY, STEPS = 4, 50
-SCHEDULES = {
-    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "exploding": Exploding(),
-    "scaled_linear_beta": ScaledLinearBeta(), "cosine_beta": CosineBeta(), "sigmoid": SigmoidNoise(),
-    "log_linear": LogLinear(), "geometric": Geometric(), "zero_terminal_snr": ZeroTerminalSNR(LinearBeta()),
-    "constant": Constant(0.2), "constant_0": Constant(0.0), "constant_1": Constant(1.0),
-}  # fmt: skip
+NOISES = SCHEDULES | {"constant_1": Constant(1.0)}
 PICTURE_CORRUPTIONS = {"gaussian": GaussianNoise, "salt_and_pepper": SaltAndPepper}
 TOKEN_CORRUPTIONS = {
     "token_mask": lambda s: TokenMask(s, VOCABULARY), "token_uniform": lambda s: TokenUniform(s, VOCABULARY),
@@ -126,7 +109,7 @@ def finite(corruption, denoiser, objective, x, t, parameter):
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("plan", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
 def test_loss_of_pictures_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
     x = randn(8, 2, 3, 3).clamp(-1, 1)
     for make, head in itertools.product(PICTURE_CORRUPTIONS.values(), HEADS.values()):
@@ -141,7 +124,7 @@ def test_loss_of_pictures_is_finite_at_the_ends_where_accepted(schedule, plan, o
 
 @pytest.mark.parametrize("objective", TOKEN_OBJECTIVES.values(), ids=TOKEN_OBJECTIVES)
 @pytest.mark.parametrize("plan", TOKEN_PARAMETERIZATIONS.values(), ids=TOKEN_PARAMETERIZATIONS)
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
 def test_loss_of_text_is_finite_at_the_ends_where_accepted(schedule, plan, objective):
     x = torch.randint(VOCABULARY, (8, 6), generator=torch.Generator().manual_seed(0))
     for make in TOKEN_CORRUPTIONS.values():
@@ -156,7 +139,7 @@ def test_loss_of_text_is_finite_at_the_ends_where_accepted(schedule, plan, objec
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_epsilon_without_signal_is_refused_and_would_not_be_finite(name):
-    corruption = GaussianNoise(SCHEDULES[name])
+    corruption = GaussianNoise(NOISES[name])
     with pytest.raises(Refused, match="Epsilon cannot work with Terminal"):
         compose(IMAGE, corruption, Epsilon(), Point())
     out = randn(8, 2, 3, 3).requires_grad_()
@@ -181,7 +164,7 @@ def test_what_is_accepted_is_not_little():
     """The laws above hold for something: how many cells are accepted."""
     cells = [accepted(IMAGE, make(s), plan, head, OnGrid(STEPS), objective)
              for make, s, plan, head, objective in itertools.product(
-                 PICTURE_CORRUPTIONS.values(), SCHEDULES.values(), PARAMETERIZATIONS.values(), HEADS.values(),
+                 PICTURE_CORRUPTIONS.values(), NOISES.values(), PARAMETERIZATIONS.values(), HEADS.values(),
                  OBJECTIVES.values())]  # fmt: skip
     print(f"\n{sum(cells)} of {len(cells)} accepted")
     assert sum(cells) > 500

@@ -2,34 +2,18 @@
 
 import pytest
 import torch
+from common import SCHEDULES, VARYING
 from torch.testing import assert_close
 
 from denoiselab.grid import even, karras, log_snr, quadratic
-from denoiselab.schedule import (
-    Constant,
-    Cosine,
-    CosineBeta,
-    Exploding,
-    Geometric,
-    Linear,
-    LinearBeta,
-    LogLinear,
-    ScaledLinearBeta,
-    Sigmoid,
-    ZeroTerminalSNR,
-)  # fmt: skip
+from denoiselab.schedule import Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused
 
 GRIDS = {"even": even, "quadratic": quadratic, "karras": karras, "log_snr": log_snr}
-SCHEDULES = {
-    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "linear_beta_50": LinearBeta(50),
-    "scaled_linear_beta": ScaledLinearBeta(), "cosine_beta": CosineBeta(), "sigmoid": Sigmoid(),
-    "log_linear": LogLinear(), "exploding": Exploding(), "exploding_little": Exploding(1e-3), "geometric": Geometric(),
-    "zero_terminal": ZeroTerminalSNR(LinearBeta()), "constant": Constant(0.2), "constant_0": Constant(0.0),
-}  # fmt: skip
-LEVELS = {name: s for name, s in SCHEDULES.items() if name not in ("constant", "constant_0", "exploding_little")}
+LEVELS = VARYING | {"linear_beta_50": LinearBeta(50)}
+ALL = SCHEDULES | LEVELS | {"exploding_little": Exploding(1e-3)}
 
-every = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+every = pytest.mark.parametrize("schedule", ALL.values(), ids=ALL)
 varying = pytest.mark.parametrize("schedule", LEVELS.values(), ids=LEVELS)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from common import Says, full, keys, randn
+from common import VARYING, Says, full, keys, randn
 from torch.testing import assert_close
 
 from denoiselab.corruption import Batch, Corrupted, GaussianNoise, TokenMask, TokenUniform
@@ -41,18 +41,7 @@ from denoiselab.objective import (
 from denoiselab.oracle import Normal, Texts
 from denoiselab.posterior import Categorical, Dirac
 from denoiselab.randomness import Keyed
-from denoiselab.schedule import (
-    Constant,
-    Cosine,
-    CosineBeta,
-    Exploding,
-    Geometric,
-    Linear,
-    LinearBeta,
-    LogLinear,
-    ZeroTerminalSNR,
-)  # fmt: skip
-from denoiselab.schedule import Sigmoid as SigmoidNoise
+from denoiselab.schedule import Constant, Cosine, Exploding, Linear, LinearBeta
 from denoiselab.spec import Refused, Spec
 
 f64 = torch.float64
@@ -93,11 +82,6 @@ PUBLISHED = {
     "sigmoid_of_x": (Sigmoid(-3.0), lambda snr, speed: speed * math.exp(-3) * torch.sigmoid(snr.log() + 3), "x"),
 }
 IN_X = {"x": lambda snr: 1.0, "epsilon": lambda snr: snr, "v": lambda snr: snr + 1}
-NOISES = {
-    "linear": Linear(), "cosine": Cosine(), "linear_beta": LinearBeta(), "cosine_beta": CosineBeta(),
-    "sigmoid": SigmoidNoise(), "log_linear": LogLinear(), "exploding": Exploding(), "geometric": Geometric(),
-    "zero_terminal": ZeroTerminalSNR(LinearBeta()),
-}  # fmt: skip
 
 
 # -- the bound of the oracle is the entropy
@@ -290,7 +274,7 @@ def test_edm_weight_makes_the_networks_error_count_alike_at_all_times():
         assert_close(EDM(std)(schedule, t) * c_out**2, torch.ones_like(t))
 
 
-@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("schedule", VARYING.values(), ids=VARYING)
 @pytest.mark.parametrize("weight, theirs, said", PUBLISHED.values(), ids=PUBLISHED)
 def test_weights_are_published(weight, theirs, said, schedule):
     t, h = (torch.arange(20, 980, 7, dtype=f64) + 0.5) / 1000, 1e-6  # between the points of a table
@@ -298,7 +282,7 @@ def test_weights_are_published(weight, theirs, said, schedule):
     assert_close(weight(schedule, t), theirs(snr, speed) * IN_X[said](snr), rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("schedule", VARYING.values(), ids=VARYING)
 @pytest.mark.parametrize("weight", [w for w, _, _ in PUBLISHED.values()], ids=PUBLISHED)
 def test_weights_are_finite_and_not_negative_at_the_ends(weight, schedule):
     """In float32, the last time before the end included."""
@@ -310,7 +294,7 @@ def test_weights_are_finite_and_not_negative_at_the_ends(weight, schedule):
     assert (found >= 0).all()
 
 
-@pytest.mark.parametrize("schedule", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("schedule", VARYING.values(), ids=VARYING)
 def test_the_sigmoid_weight_is_the_same_integral_under_every_schedule(schedule):
     """Over the log-SNR, of an error that is a function of it alone: what the schedule changes is where it looks."""
     t = torch.linspace(0, 1, 100_001, dtype=f64)[1:-1]

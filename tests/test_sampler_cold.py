@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from common import full, keys, randn
+from common import Believes, full, keys, randn
 
 from denoiselab.corruption import Degrading, GaussianNoise, Generative, Reversible, corrupted
-from denoiselab.denoiser import Denoiser
 from denoiselab.grid import even
 from denoiselab.posterior import Dirac
 from denoiselab.sampler import Cold, ColdNaive, Generates, Loop
@@ -43,15 +42,6 @@ class Toy(Degrading):
         return spec.having(Reversible, Degrading, Generative)
 
 
-class Believes(Denoiser):
-    def __init__(self, mean):
-        super().__init__()
-        self.mean = mean
-
-    def forward(self, x_t, t, *, seen=None, previous=None, **context):
-        return Dirac(self.mean)
-
-
 X, WRONG, TINT = randn(3, 5, 1, 4, 4)
 FADES = {"fade": lambda x, t, tint: (1 - t) * x, "tint": lambda x, t, tint: x + t * tint,
          "blend": lambda x, t, tint: (1 - t**2) * x + t**2 * tint}  # fmt: skip
@@ -65,7 +55,7 @@ steps = pytest.mark.parametrize("step", [Cold(), ColdNaive()], ids=["cold", "col
 def test_a_true_belief_leads_along_the_degradation(f, step, n):
     toy = Toy(f)
     start = toy.degrade(full(5, 1.0))(X, tint=TINT)
-    for s, x_s, _ in Loop(step, even, n).moves(Believes(X), toy, start, keys(5), tint=TINT):
+    for s, x_s, _ in Loop(step, even, n).moves(Believes(Dirac(X)), toy, start, keys(5), tint=TINT):
         torch.testing.assert_close(x_s, toy.degrade(s)(X, tint=TINT), rtol=1e-12, atol=1e-12)
     assert s == 0
     torch.testing.assert_close(x_s, X, rtol=1e-12, atol=1e-12)
@@ -75,9 +65,9 @@ def test_a_wrong_belief_falls_out_of_algorithm_2_where_the_degradation_is_linear
     """Bansal et al., 2022, section 3.3: D(x, t) = x + t e, whatever is believed."""
     toy = Toy(FADES["tint"])
     start = X + TINT
-    for s, x_s, _ in Loop(Cold(), even, 5).moves(Believes(WRONG), toy, start, keys(5), tint=TINT):
+    for s, x_s, _ in Loop(Cold(), even, 5).moves(Believes(Dirac(WRONG)), toy, start, keys(5), tint=TINT):
         torch.testing.assert_close(x_s, X + s * TINT, rtol=1e-12, atol=1e-12)
-    naive = Loop(ColdNaive(), even, 5)(Believes(WRONG), toy, start, ONE, keys(5), tint=TINT)
+    naive = Loop(ColdNaive(), even, 5)(Believes(Dirac(WRONG)), toy, start, ONE, keys(5), tint=TINT)
     assert torch.equal(naive, WRONG)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 import pytorch_lightning as pl
 import torch
+from common import Forever
 from runs import same
 from torch import nn
 
@@ -21,19 +22,6 @@ from denoiselab.spec import Failed, Refused
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore::UserWarning:pytorch_lightning")
 STEPS, VALIDATIONS = 12, 4
 BEST = {4: 3.0, 8: 5.0, 12: 4.0}  # a metric whose best is neither the last nor the last but one
-
-
-class Forever:
-    """Batch k is a function of k."""
-
-    def __init__(self, position):
-        self.position = position
-
-    def __iter__(self):
-        k = self.position()
-        while True:
-            yield torch.randn(4, 3, generator=torch.Generator().manual_seed(k))
-            k += 1
 
 
 class Clock:
@@ -84,7 +72,7 @@ def fit(folder, module=None, *, max_steps=STEPS, validations=VALIDATIONS, accumu
     )  # fmt: skip
     module.trainer = trainer
     held_out = torch.utils.data.DataLoader(torch.zeros(4, 3), batch_size=4)
-    batches = Forever(lambda: trainer.global_step * accumulate)
+    batches = Forever(lambda: trainer.global_step * accumulate, 4, 3)
     trainer.fit(module, batches, held_out, ckpt_path=path, weights_only=False)
     return saver, trainer
 

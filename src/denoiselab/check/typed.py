@@ -1,0 +1,73 @@
+"""The command line: what was typed must be read by something."""
+
+import dataclasses
+import functools
+import re
+import typing
+
+from denoiselab.check.nodes import leaves, node, unread
+from denoiselab.check.whole import DIRECT, TOP
+from denoiselab.names import groups
+from denoiselab.run.secrets import redacted
+from denoiselab.spec import Refused
+
+
+def read(raw: dict, overrides: list[str]) -> None:
+    """Refuses what was typed and nothing reads; `raw` is the configuration with its interpolations."""
+    reached, new = set(), {g for g in DIRECT if g in raw}
+    while new:
+        reached |= new
+        new = {name for group in new for name in re.findall(r"\$\{(\w+)", str(raw.get(group))) if name in raw} - reached
+    for key, value in raw.items():
+        if key not in {*TOP, *groups(), *reached}:
+            raise unread(*next(leaves(value, key)))
+    for override in overrides:
+        key = re.split(r"[=@]", override.lstrip("+~"), maxsplit=1)[0]
+        group = key.partition(".")[0]
+        if group in raw and group not in reached and group not in TOP:
+            raise Refused(
+                f"nothing reads {group} here: none of the chosen parts does", redacted(override),
+                f"leave it out, or choose parts whose configuration says ${{{group}}}: denoiselab train --cfg job",
+            )  # fmt: skip
+        if override.startswith("~") and argues(raw, key):
+            raise Refused(f"{key} is an argument, and cannot be deleted", override, f"give it a value: {key}=VALUE")
+
+
+def argues(raw: dict, key: str) -> bool:
+    """Does a dotted key lie in a node of a class?"""
+    for name in key.split(".")[:-1]:
+        raw = raw.get(name)
+        if not isinstance(raw, dict):  # a reference to a node
+            return True
+    return "_target_" in raw
+
+
+def hydra(overrides: list[str]) -> None:
+    """Refuses keys under `hydra.` that Hydra does not read and would take in silence. Asked in a job, or of a cell:
+    where HydraConfig is set."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    for plugin in ("launcher", "sweeper"):
+        node(OmegaConf.to_container(HydraConfig.get()[plugin], resolve=True), f"hydra.{plugin}")
+    schema = hydras()
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        names = key.split(".")
+        above = [".".join(names[:n]) for n in range(1, len(names))]
+        # A group's choice Hydra looks for; what has no type of its own (callbacks, logging) is a plugin's.
+        if "/" not in key and key not in schema and not any(schema.get(name) is False for name in above):
+            raise unread(key, value, schema)
+
+
+@functools.cache
+def hydras() -> dict[str, bool]:
+    """Every dotted key of Hydra's own configuration, to whether Hydra says what is below it."""
+    from hydra.conf import HydraConf
+
+    found, new = {}, {"hydra": HydraConf}
+    while new:
+        found |= {key: dataclasses.is_dataclass(kind) for key, kind in new.items()}
+        new = {f"{key}.{name}": below for key, kind in new.items() if dataclasses.is_dataclass(kind)
+               for name, below in typing.get_type_hints(kind).items()}  # fmt: skip
+    return found
