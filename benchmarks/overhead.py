@@ -18,7 +18,7 @@ from measure import in_turn, parser, write
 from omegaconf import OmegaConf
 
 from denoiselab import build
-from denoiselab.data.base import Batches, Once
+from denoiselab.data.batches import Batches, Once
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.files import CONF
 from denoiselab.optim import groups

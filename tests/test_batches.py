@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from denoiselab.data.base import Batches, Identity, Loaded, Once, Share, Table, checked, floating
+from denoiselab.data.base import Identity, Loaded, Table, checked, floating
+from denoiselab.data.batches import Batches, Once, Share
 from denoiselab.spec import Refused, Spec
 
 N = 23

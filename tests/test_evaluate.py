@@ -4,7 +4,8 @@ import pytest
 import torch
 from test_module import TEXT, N, module, table
 
-from denoiselab.data.base import Identity, Loaded, Once, Table
+from denoiselab.data.base import Identity, Loaded, Table
+from denoiselab.data.batches import Once
 from denoiselab.evaluation.evaluate import Evaluation, empty, generate, refusal
 from denoiselab.evaluation.metrics import PSNR, Metric, TokenAccuracy, Value
 from denoiselab.grid import even

@@ -8,7 +8,7 @@ from test_module import PICTURES, asked, first, module
 from test_training import Killed, killed_at, real_write
 
 from denoiselab.commands.main import run
-from denoiselab.data.base import Batches
+from denoiselab.data.batches import Batches
 from denoiselab.module import lesson
 from denoiselab.run.watch import Watch
 from denoiselab.times import Importance

@@ -10,7 +10,8 @@ from test_evaluate import data, sampling
 from test_module import SYSTEMS, module
 
 from denoiselab.corruption import GaussianNoise, SaltAndPepper
-from denoiselab.data.base import Identity, Loaded, Once, Table
+from denoiselab.data.base import Identity, Loaded, Table
+from denoiselab.data.batches import Once
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.evaluation.metrics import BitsPerDim, FlowBitsPerDim, LossByTime

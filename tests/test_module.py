@@ -8,7 +8,8 @@ import torch
 
 from denoiselab.architecture.mlp import MLP
 from denoiselab.corruption import GaussianNoise, SaltAndPepper, TokenMask, TokenUniform
-from denoiselab.data.base import Batches, Once, Table
+from denoiselab.data.base import Table
+from denoiselab.data.batches import Batches, Once
 from denoiselab.denoiser import X0, Logits, Point, Subs, TokenLogits, V
 from denoiselab.module import DenoisingModule, Parts
 from denoiselab.objective import ELBO, MAE, MSE, Bound, CrossEntropy, OfV, Unit, Weighted

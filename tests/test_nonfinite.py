@@ -12,7 +12,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from runs import TINY, process, same
 from test_module import module, table
 
-from denoiselab.data.base import Batches, Once
+from denoiselab.data.batches import Batches, Once
 from denoiselab.run.averaging import EMA
 from denoiselab.run.checkpoint import SafeIO, load
 from denoiselab.run.saver import Saver, last_good

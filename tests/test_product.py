@@ -11,7 +11,7 @@ from product import DAMAGES, GROUPS, SPECS, UNREAD, Kind, covering, pairs, part
 
 from denoiselab.commands.configuration import groups
 from denoiselab.corruption import Batch
-from denoiselab.data.base import Share
+from denoiselab.data.batches import Share
 from denoiselab.evaluation.evaluate import generate
 from denoiselab.files import CONF
 from denoiselab.module import DenoisingModule, Parts

@@ -18,7 +18,8 @@ from denoiselab.architecture.mlp import MLP
 from denoiselab.architecture.positions import T5Relative, bucket
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.corruption import Batch, TokenMask
-from denoiselab.data.base import Batches, Loaded, Once, Table
+from denoiselab.data.base import Loaded, Table
+from denoiselab.data.batches import Batches, Once
 from denoiselab.data.tokenizer import Character
 from denoiselab.denoiser import Decodes, Logits, NextToken, Subs, TokenLogits
 from denoiselab.evaluation.evaluate import Evaluation

@@ -24,7 +24,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from denoiselab.corruption import Batch, Corrupted, Corruption
 from denoiselab.corruption.edits import Edit
-from denoiselab.data.base import Share, floating
+from denoiselab.data.base import floating
+from denoiselab.data.batches import Share
 from denoiselab.denoiser import Denoiser
 from denoiselab.guidance import Guidance, Unguided
 from denoiselab.objective import Objective

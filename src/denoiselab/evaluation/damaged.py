@@ -12,7 +12,8 @@ import torch
 
 from denoiselab.corruption import Batch, Compared, Corruption, Written, everywhere
 from denoiselab.corruption.tokens.special import SENTINEL
-from denoiselab.data.base import Loaded, Once, Table, floating
+from denoiselab.data.base import Loaded, Table, floating
+from denoiselab.data.batches import Once
 from denoiselab.evaluation.metrics.base import Value
 from denoiselab.evaluation.metrics.prediction import when
 from denoiselab.evaluation.metrics.restored_text import errors, texts

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Corrupted, Corruption, Pointwise, Written, everywhere
-from denoiselab.data.base import Loaded, Once, Share, Table
+from denoiselab.data.base import Loaded, Table
+from denoiselab.data.batches import Once, Share
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation import damaged
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value

@@ -6,7 +6,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from denoiselab.corruption import Batch
-from denoiselab.data.base import Loaded, Share, Table
+from denoiselab.data.base import Loaded, Table
+from denoiselab.data.batches import Share
 from denoiselab.module import DenoisingModule
 
 

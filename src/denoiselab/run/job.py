@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from denoiselab import build
-from denoiselab.data.base import Batches
+from denoiselab.data.batches import Batches
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.module import DenoisingModule
 from denoiselab.run import lock, record, start
@@ -129,7 +129,7 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     if node["gradient_clip_val"] is not None and node["gradient_clip_val"] <= 0:
         got = node["gradient_clip_val"]
         raise Refused("trainer.gradient_clip_val is the largest norm of the gradient", got, "give null, or above 0")
-    # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.base), so that nothing need be saved.
+    # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.batches), so that nothing need be saved.
     node |= {
         "max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False,
         "val_check_interval": min(node["val_check_interval"], node["max_steps"]) * node["accumulate_grad_batches"],

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from denoiselab.corruption import Batch, Corrupted, Written
-from denoiselab.data.base import Batches, Encoded, Loaded, Once, floating
+from denoiselab.data.base import Encoded, Loaded, floating
+from denoiselab.data.batches import Batches, Once
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.evaluate import conditions, empty
 from denoiselab.evaluation.metrics import psnr

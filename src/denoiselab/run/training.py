@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 import yaml
 
-from denoiselab.data.base import Once
+from denoiselab.data.batches import Once
 from denoiselab.files import replacing
 from denoiselab.run import cell, checkpoint, first, identity, lock, record, report, scoring, start
 from denoiselab.run.job import Job, made

@@ -3,7 +3,8 @@
 import torch
 
 from denoiselab.corruption import Pointwise
-from denoiselab.data.base import Once, Table
+from denoiselab.data.base import Table
+from denoiselab.data.batches import Once
 from denoiselab.denoiser import Denoiser
 from denoiselab.evaluation.metrics.base import Evidence, Metric
 from denoiselab.evaluation.shown import Curve

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption import Additive, Batch, Corruption, Generative, Markov
-from denoiselab.data.base import Encoded, Once, floating
+from denoiselab.data.base import Encoded, floating
+from denoiselab.data.batches import Once
 from denoiselab.denoiser import Clipped, Denoiser
 from denoiselab.evaluation.likelihood import bits, flow_log_prob, vlb_terms
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value

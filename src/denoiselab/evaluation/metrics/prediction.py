@@ -10,7 +10,8 @@ from torch import Tensor
 
 from denoiselab.corruption import Batch, Compared, Corrupted, Corruption, TokenMask, Written
 from denoiselab.corruption.tokens.pointwise import valid
-from denoiselab.data.base import Loaded, Once, Table
+from denoiselab.data.base import Loaded, Table
+from denoiselab.data.batches import Once
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.metrics.likelihood import counted, shares
 from denoiselab.evaluation.metrics.restored_text import texts

@@ -6,7 +6,8 @@ from torch import Tensor
 from denoiselab.architecture.base import Features
 from denoiselab.corruption import Batch
 from denoiselab.corruption.tokens.pointwise import valid
-from denoiselab.data.base import Once, Table
+from denoiselab.data.base import Table
+from denoiselab.data.batches import Once
 from denoiselab.evaluation.metrics.base import Evidence, Metric, Value
 from denoiselab.evaluation.metrics.likelihood import counted
 from denoiselab.spec import Refused
