@@ -525,6 +525,18 @@ def test_the_command_says_so(mistake, tmp_path, monkeypatch, capsys):
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_an_experiment_gives_to_a_part_that_is_not_chosen_can_be_left_out(capsys):
+    words = ["experiment=bart", "schedule=linear"]
+    assert run(["train", *words, "logger=none"]) == 2
+    assert "'~schedule.level'" in capsys.readouterr().err
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        raw = OmegaConf.to_container(compose("train", [*words, "~schedule.level"]), resolve=False)
+    check.node(raw["schedule"], "schedule")
+    check.read(raw, ["~schedule.level"])
+    with pytest.raises(Refused, match="cannot be deleted"):
+        check.read(raw, ["~optimizer.lr"])
+
+
 QUICK = """
 import sys
 from denoiselab.commands.main import run

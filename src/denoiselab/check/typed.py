@@ -7,7 +7,7 @@ import typing
 
 from denoiselab.check.nodes import leaves, node, unread
 from denoiselab.check.whole import DIRECT, TOP
-from denoiselab.names import groups
+from denoiselab.names import files, groups
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
@@ -34,12 +34,17 @@ def read(raw: dict, overrides: list[str]) -> None:
 
 
 def argues(raw: dict, key: str) -> bool:
-    """Does a dotted key lie in a node of a class?"""
-    for name in key.split(".")[:-1]:
+    """Is a dotted key an argument of a node's class? What an experiment gives to a part that is not chosen is none."""
+    *above, leaf = key.split(".")
+    for name in above:
         raw = raw.get(name)
         if not isinstance(raw, dict):  # a reference to a node
             return True
-    return "_target_" in raw
+    if "_target_" not in raw:
+        return False
+    # By the shipped files, which spell out every argument: nothing need be imported.
+    same = [content for _, _, content in files() if content.get("_target_") == raw["_target_"]]
+    return not same or any(leaf in content for content in same)
 
 
 def hydra(overrides: list[str]) -> None:
