@@ -15,7 +15,7 @@ from denoiselab.architecture.blocks import Attention, rotary, rotated
 from denoiselab.architecture.conditioning import Conditional
 from denoiselab.architecture.dit import DiT, places
 from denoiselab.architecture.mlp import MLP
-from denoiselab.architecture.positions import T5Relative
+from denoiselab.architecture.positions import BEGUN, Learned, Sinusoidal, T5Relative
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.architecture.unet import Look, Residual, UNet
 from denoiselab.spec import Refused, Spec
@@ -47,6 +47,14 @@ PLANS = {
     "transformer": (lambda time=True: Transformer(16, 2, 2, time), TEXTS),
     "transformer_t5": (
         lambda time=True: Transformer(16, 2, 2, time, positions=T5Relative(8, 16)),
+        {k: TEXTS[k] for k in ("text", "clean")},
+    ),
+    "transformer_sinusoidal": (
+        lambda time=True: Transformer(16, 2, 2, time, positions=Sinusoidal()),
+        {k: TEXTS[k] for k in ("text", "clean")},
+    ),
+    "transformer_learned": (
+        lambda time=True: Transformer(16, 2, 2, time, positions=Learned()),
         {k: TEXTS[k] for k in ("text", "clean")},
     ),
     "dit": (lambda time=True: DiT(16, 2, 2, 1, 2, time), IMAGES),
@@ -217,12 +225,22 @@ def test_padding_does_not_change_what_is_valid():
     assert not torch.allclose(network(x, noise)[valid], network(other, noise)[valid])
 
 
+@pytest.mark.parametrize("plan", ["transformer", "transformer_t5", "transformer_sinusoidal", "transformer_learned"])
 @torch.no_grad()
-def test_positions_are_known():
+def test_positions_are_known(plan):
     """Without them a Transformer's answer to a permuted text would be the permuted answer."""
-    network, order = built("transformer", TEXTS["text"]), torch.tensor([3, 1, 0, 2, 4, 8, 7, 5, 6])
+    network, order = built(plan, TEXTS["text"]), torch.tensor([3, 1, 0, 2, 4, 8, 7, 5, 6])
     x, noise = torch.arange(9)[None] % 6, torch.zeros(1)
     assert not torch.allclose(network(x[:, order], noise), network(x, noise)[:, order])
+
+
+def test_sinusoids_are_those_of_the_first_transformer():
+    placed = Sinusoidal().build(2, 4, 7, causal=False)
+    place = torch.tensor([0, 3, 6])
+    for i in range(4):
+        angle = place / 10_000 ** (2 * i / 8)
+        found = placed(place, place).added[:, 2 * i : 2 * i + 2] / BEGUN
+        torch.testing.assert_close(found, torch.stack((angle.sin(), angle.cos()), 1), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -108,6 +108,38 @@ def test_workers_change_nothing(num_workers):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+LINES = Table(
+    torch.arange(N)[:, None].expand(N, 6),
+    {"valid": torch.arange(6) < (torch.arange(N) * 5 % 6 + 1)[:, None], "label": torch.arange(N)},
+)
+
+
+@splits
+def test_trimmed_batches_are_the_same_and_nothing_but_padding_is_gone(accumulate, ranks):
+    def found(trim):
+        batches = {}
+        for r in range(ranks):
+            shares = Batches(LINES, 8, 0, accumulate=accumulate, rank=r, ranks=ranks, trim=trim)
+            for i, (x, place) in enumerate((share.batch, share.place) for share in first(shares, 6 * accumulate)):
+                valid, own = x.context["valid"], batches.setdefault(i // accumulate, {})
+                assert valid.shape == x.x.shape
+                assert not trim or valid.any(0).all()
+                for j, p in enumerate(place.tolist()):
+                    own[p] = (x.x[j][valid[j]].tolist(), x.context["label"][j].item(), x.key[j].item())
+        return batches
+
+    assert found(True) == found(False)
+
+
+def test_of_trimmed_batches_the_shortest_come_first():
+    shares = first(Batches(LINES, 12, 0, accumulate=3, trim=True), 3)
+    sizes = [share.batch.context["valid"].sum(1) for share in shares]
+    assert all(a.max() <= b.min() for a, b in itertools.pairwise(sizes))
+    assert sizes[0].max() < sizes[-1].max()
+    with pytest.raises(Refused, match="padding"):
+        Batches(TABLE, 8, 0, trim=True)
+
+
 def test_frozen_stays_in_epoch_0():
     once = first(Batches(TABLE, 7, 0), 4)
     assert [rows(s) for s in first(Batches(TABLE, 7, 0, frozen=True), 12)] == 3 * [rows(s) for s in once]

@@ -511,6 +511,7 @@ SAMPLE = {
     "there": (["+seed=1"], "seed=VALUE"),
     "deleted_reference": (["~corruption.schedule.level", "schedule=constant"], "corruption.schedule.level=VALUE"),
     "deleted_nothing": (["~optimizr"], "optimizer"),
+    "trim": (["trim=true"], "trim=false"), "trim_windows": (["experiment=bert", "trim=true"], "data.layout=padded"),
 }  # fmt: skip
 
 

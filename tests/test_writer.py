@@ -12,10 +12,11 @@ from writing import TEXT, Lost, V, Whole
 
 from denoiselab.architecture.adapters import Module
 from denoiselab.architecture.base import Recomputed
+from denoiselab.architecture.blocks import Cross
 from denoiselab.architecture.decoder import Decoder
 from denoiselab.architecture.encoder_decoder import EncoderDecoder
 from denoiselab.architecture.mlp import MLP
-from denoiselab.architecture.positions import T5Relative, bucket
+from denoiselab.architecture.positions import Learned, Rotary, Sinusoidal, T5Relative, bucket
 from denoiselab.architecture.transformer import Transformer
 from denoiselab.corruption import Batch, TokenMask
 from denoiselab.data.base import Loaded, Table
@@ -42,7 +43,12 @@ B, S, T = 4, 6, 7
 PLANS = {
     "encoder_decoder": partial(EncoderDecoder, 16, 2, 2, 2),
     "encoder_decoder_t5": partial(EncoderDecoder, 16, 2, 2, 2, positions=T5Relative(8, 16)),
+    "encoder_decoder_own": partial(EncoderDecoder, 16, 2, 2, 2, positions=Rotary(across=False)),
+    "encoder_decoder_sinusoidal": partial(EncoderDecoder, 16, 2, 2, 2, positions=Sinusoidal()),
+    "encoder_decoder_learned": partial(EncoderDecoder, 16, 2, 2, 2, positions=Learned()),
     "decoder": partial(Decoder, 16, 2, 2),
+    "decoder_sinusoidal": partial(Decoder, 16, 2, 2, positions=Sinusoidal()),
+    "decoder_learned": partial(Decoder, 16, 2, 2, positions=Learned()),
     "decoder_t5": partial(Decoder, 16, 2, 2, positions=T5Relative(8, 16)),
 }
 plans = pytest.mark.parametrize("plan", PLANS)
@@ -161,6 +167,34 @@ def test_what_is_attended_to_are_shares_of_what_is_valid(plan):
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, B, 2, T))
     assert not weights[:, :3].transpose(-1, -2).transpose(2, 3)[:, ~valid[:3]].any()
     assert weights.std() > 0.01
+
+
+@torch.no_grad()
+def test_of_source_and_answer_the_distance_counts_alone():
+    """Rotary across: the same text further on in both, the same look."""
+    torch.manual_seed(0)
+    cross, h, memory = shaken(Cross(16, 2)), torch.randn(1, 5, 16), torch.randn(1, 6, 16)
+    across = Rotary().across(2, 8, 20)
+    looks = []
+    for of, at in ((0, 0), (9, 9), (4, 13), (0, 9)):
+        queries, keys = (across(place, place).turn for place in (torch.arange(5) + of, torch.arange(6) + at))
+        looks.append(cross.weights(h, cross.kept(memory, keys), None, queries))
+    torch.testing.assert_close(looks[0], looks[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(looks[2], looks[3], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(looks[0], looks[2], atol=1e-2)
+    assert Rotary(across=False).across(2, 8, 20) is None
+
+
+@torch.no_grad()
+def test_a_writer_begins_by_looking_at_the_place_where_it_writes():
+    """Half of its heads do."""
+    torch.manual_seed(0)
+    network = EncoderDecoder(128, 1, 1, 4).build(EncoderDecoder().accepts(agreed()))
+    x, noise, _, prefix = question()
+    weights = network.attended(x, noise, prefix=prefix)[0, :, :, :S]  # (B, heads, S, S)
+    near = weights.diagonal(dim1=-2, dim2=-1).mean((0, 2))
+    assert (near[:2] > 0.4).all()
+    assert (near[2:] < 0.3).all()
 
 
 def test_buckets_are_those_of_t5():

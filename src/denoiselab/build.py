@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from denoiselab import check, names
-from denoiselab.architecture.base import Architecture
+from denoiselab.architecture.base import AnyLength, Architecture
 from denoiselab.corruption import Corruption
 from denoiselab.corruption.edits import Edit
 from denoiselab.data.base import Data, Loaded
@@ -220,6 +220,9 @@ def agree(config: dict, spec: Spec) -> Agreed:
     times, objective, guidance, sampler = (make(config, g, spec) for g in ("times", "objective", "guidance", "sampler"))
     spec = compose(spec, times, objective)
     compose(spec, guidance, sampler)
+    if config.get("trim") and AnyLength not in spec.facts:
+        raise Refused("trim=true gives the network texts of any length", type(architecture).__name__,
+                      "give trim=false, or architecture=transformer, encoder_decoder or decoder")  # fmt: skip
     return Agreed(spec, corruption, parameterization, head, architecture, times, objective, sampler, edits, guidance)
 
 

@@ -27,6 +27,10 @@ class Timeless(Architecture):
     """A fact: the network is not told the time, so that its answer is a function of what it sees."""
 
 
+class AnyLength(Architecture):
+    """A fact: the network takes texts shorter than those of the spec, and says of them what it says of padded ones."""
+
+
 def entire(spec: Spec, who: object) -> Spec:
     """Refuses a corruption that shows the network only a part of x."""
     if spec.seen and spec.seen != spec.shape:

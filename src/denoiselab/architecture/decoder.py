@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Writer, leaving_out, writing
+from denoiselab.architecture.base import AnyLength, Architecture, Writer, leaving_out, writing
 from denoiselab.architecture.blocks import Block, Kept, looked_at, readable
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -30,7 +30,7 @@ class Decoder(Architecture):
         self.dropout, self.positions, self.conditioning = leaving_out(dropout), positions, conditioning
 
     def accepts(self, spec):
-        return self.conditioning.accepts(writing(spec, self))
+        return self.conditioning.accepts(writing(spec, self)).having(AnyLength)
 
     def build(self, spec):
         return DecoderNetwork(spec, self)
@@ -58,7 +58,8 @@ class DecoderNetwork(Writer):
         valid, s, n = everywhere(x, valid), x.shape[1], x.shape[1] + prefix.shape[1]
         h = self.vocabulary(torch.cat((x, prefix), 1), self.embed(noise, context).vector)
         at, order = places(valid, prefix.shape[1]), torch.arange(n, device=x.device)
-        turn, bias = self.positions(at, at)
+        turn, bias, added = self.positions(at, at)
+        h = h if added is None else h + added
         answer = (order >= s) & (order <= order[:, None])  # what of the answer each place may look at
         look = answer | torch.nn.functional.pad(valid, (0, n - s))[:, None]
         bias = looked_at(look, bias)  # once for all layers
@@ -69,7 +70,8 @@ class DecoderNetwork(Writer):
     def encode(self, x, noise, *, valid=None, **context):
         valid, vector, found = everywhere(x, valid), self.embed(noise, context).vector, []
         h, at = self.vocabulary(x, vector), torch.arange(x.shape[1], device=x.device)
-        turn, bias = self.positions(at, at)
+        turn, bias, added = self.positions(at, at)
+        h = h if added is None else h + added
         for block in self.blocks:
             found.append(Kept(*block.attention.turned(block.norm1(h), turn)[1:]))
             h = block(h, valid=valid, turn=turn, bias=bias)
@@ -81,8 +83,9 @@ class DecoderNetwork(Writer):
     def step(self, token, place, memory, cache):
         s, at = memory.valid.shape[1], places(memory.valid, place + 1)
         look = torch.nn.functional.pad(memory.valid, (0, place + 1), value=True)
-        turn, bias = self.positions(at[:, -1:], at)
+        turn, bias, added = self.positions(at[:, -1:], at)
         h = self.vocabulary(token[:, None], memory.vector)
+        h = h if added is None else h + added
         for block, kept in zip(self.blocks, cache, strict=True):
             h = block.step(h, kept, s + place, valid=look, turn=turn, bias=bias)
         return self.vocabulary.logits(self.norm(h))[:, 0]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Attends, Features, Writer, leaving_out, writing
-from denoiselab.architecture.blocks import CrossBlock, Kept, looked_at, readable
+from denoiselab.architecture.base import AnyLength, Architecture, Attends, Features, Writer, leaving_out, writing
+from denoiselab.architecture.blocks import CrossBlock, Kept, Read, looked_at, readable
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
 from denoiselab.architecture.transformer import Encoder, Vocabulary, shared
@@ -28,7 +28,7 @@ class EncoderDecoder(Architecture):
         self.conditioning = conditioning
 
     def accepts(self, spec):
-        return self.conditioning.accepts(writing(spec, self))
+        return self.conditioning.accepts(writing(spec, self)).having(AnyLength)
 
     def build(self, spec):
         return EncoderDecoderNetwork(spec, self)
@@ -50,16 +50,20 @@ class EncoderDecoderNetwork(Writer, Attends, Features):
         self.encoder = Encoder(
             plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
         )
-        self.positions = plan.positions.build(plan.heads, plan.width // plan.heads, spec.target[0], causal=True)
+        size = plan.width // plan.heads
+        self.positions = plan.positions.build(plan.heads, size, spec.target[0], causal=True)
+        self.across = plan.positions.across(plan.heads, size, max(spec.shape[0], spec.target[0]))
+        near = self.across is not None
         self.blocks = nn.ModuleList(
-            CrossBlock(plan.width, plan.heads, plan.dropout) for _ in range(plan.decoder_layers)
+            CrossBlock(plan.width, plan.heads, plan.dropout, near) for _ in range(plan.decoder_layers)
         )
         self.norm = nn.LayerNorm(plan.width)
 
     def encode(self, x, noise, *, valid=None, **context):
         valid, (vector, sequence, mask) = readable(valid), self.embed(noise, context)
         h = self.encoder(self.vocabulary(x, vector), valid, sequence, mask)
-        return Memory(tuple(block.cross.kept(h) for block in self.blocks), valid, vector)
+        turn = self.turned(torch.arange(x.shape[1], device=x.device))
+        return Memory(tuple(block.cross.kept(h, turn) for block in self.blocks), valid, vector)
 
     def features(self, x, noise, *, valid=None, prefix=None, **context):
         vector, sequence, mask = self.embed(noise, context)
@@ -67,17 +71,26 @@ class EncoderDecoderNetwork(Writer, Attends, Features):
 
     def forward(self, x, noise, *, prefix, **context):
         memory = self.encode(x, noise, **context)
-        h, attended = self.begun(prefix, memory)
-        for block, read in zip(self.blocks, memory.read, strict=True):
-            h = block(h, read, memory.valid, **attended)
+        h, reads, attended = self.begun(prefix, memory)
+        for block, read in zip(self.blocks, reads, strict=True):
+            h = block(h, read, **attended)
         return self.vocabulary.logits(self.norm(h))
 
-    def begun(self, prefix: Tensor, memory: Memory) -> tuple[Tensor, dict]:
-        """The embedded prefix, and who of it may look at whom."""
+    def turned(self, place: Tensor) -> tuple[Tensor, Tensor] | None:
+        """How queries or keys between source and answer are turned."""
+        return None if self.across is None else self.across(place, place).turn
+
+    def begun(self, prefix: Tensor, memory: Memory) -> tuple[Tensor, list[Read], dict]:
+        """The embedded prefix, what of the source each layer looks at, and who of the prefix may look at whom."""
         place = torch.arange(prefix.shape[1], device=prefix.device)
-        turn, bias = self.positions(place, place)
-        before = (place <= place[:, None])[None]
-        return self.vocabulary(prefix, memory.vector), {"turn": turn, "bias": looked_at(before, bias)}
+        turn, bias, added = self.positions(place, place)
+        before, h = (place <= place[:, None])[None], self.vocabulary(prefix, memory.vector)
+        reads = self.reads(memory, place)
+        return h if added is None else h + added, reads, {"turn": turn, "bias": looked_at(before, bias)}
+
+    def reads(self, memory: Memory, place: Tensor) -> list[Read]:
+        turn = self.turned(place)
+        return [Read(kept, memory.valid, turn) for kept in memory.read]
 
     def cache(self, memory, length):
         empty = Kept(*(kept[:, :, :0] for kept in memory.read[0]))
@@ -85,18 +98,19 @@ class EncoderDecoderNetwork(Writer, Attends, Features):
 
     def step(self, token, place, memory, cache):
         at = torch.arange(place + 1, device=token.device)
-        turn, bias = self.positions(at[-1:], at)
+        turn, bias, added = self.positions(at[-1:], at)
         h = self.vocabulary(token[:, None], memory.vector)
-        for block, kept, read in zip(self.blocks, cache, memory.read, strict=True):
-            h = block.step(h, kept, place, read, memory.valid, valid=None, turn=turn, bias=bias)
+        h = h if added is None else h + added
+        for block, kept, read in zip(self.blocks, cache, self.reads(memory, at[-1:]), strict=True):
+            h = block.step(h, kept, place, read, valid=None, turn=turn, bias=bias)
         return self.vocabulary.logits(self.norm(h))[:, 0]
 
     @torch.no_grad()
     def attended(self, x: Tensor, noise: Tensor, *, prefix: Tensor, **context: Tensor) -> Tensor:
         """How much each place of the answer looks at each of the source, (layers, B, heads, T, S)."""
         memory, found = self.encode(x, noise, **context), []
-        h, attended = self.begun(prefix, memory)
-        for block, read in zip(self.blocks, memory.read, strict=True):
-            found.append(block.weights(h, read, memory.valid, **attended))
-            h = block(h, read, memory.valid, **attended)
+        h, reads, attended = self.begun(prefix, memory)
+        for block, read in zip(self.blocks, reads, strict=True):
+            found.append(block.weights(h, read, **attended))
+            h = block(h, read, **attended)
         return torch.stack(found)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, Features, Selective, Timeless, leaving_out, whole
+from denoiselab.architecture.base import AnyLength, Architecture, Features, Selective, Timeless, leaving_out, whole
 from denoiselab.architecture.blocks import Block, looked_at, within
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.architecture.positions import ROTARY, Positions
@@ -35,7 +35,7 @@ class Transformer(Architecture):
 
     def accepts(self, spec):
         spec = self.conditioning.accepts(whole(spec.of(("tokens",), self), self))
-        return spec if self.time else spec.having(Timeless)
+        return spec.having(AnyLength, *[Timeless] * (not self.time))
 
     def build(self, spec):
         return TransformerNetwork(spec, self)
@@ -75,7 +75,8 @@ class Encoder(nn.Module):
 
     def forward(self, h: Tensor, valid: Tensor | None, sequence: Tensor | None, mask: Tensor | None) -> Tensor:
         place = torch.arange(h.shape[1], device=h.device)
-        turn, bias = self.positions(place, place)
+        turn, bias, added = self.positions(place, place)
+        h = h if added is None else h + added
         if sequence is None:  # once for all layers
             valid, bias = None, looked_at(valid, bias)
         for block in self.blocks:

@@ -10,7 +10,7 @@ from denoiselab.spec import Refused
 ROOT = {
     "name": str, "outputs": str, "seed": int, "monitor.name": str, "monitor.mode": typing.Literal["min", "max"],
     "rerun": typing.Literal[False, True, "stale"], "extend": str | None, "init": str | None,
-    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool,
+    "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool, "trim": bool,
     "plugins": list[str] | str, "retry": typing.Literal["failed"] | None, "dry_run": bool | None,
     "budget.seconds": float | None, "arms": str | None, "arm": str | None,
 }  # fmt: skip

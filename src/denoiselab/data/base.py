@@ -19,6 +19,7 @@ from denoiselab.corruption import Corruption
 from denoiselab.spec import Refused, Spec
 
 SPLITS = ("train", "val", "test")
+ALONG = ("valid", "word", "sentence", "segment", "entity")  # of the context of text: one a token
 
 
 class Table(NamedTuple):
@@ -29,6 +30,11 @@ class Table(NamedTuple):
 
     def take(self, index: Tensor | slice) -> "Table":
         return Table(self.x[index], {k: v[index] for k, v in self.context.items()})
+
+    def first(self, length: int) -> "Table":
+        """Of texts the first `length` tokens."""
+        context = {k: v[:, :length] if k in ALONG else v for k, v in self.context.items()}
+        return Table(self.x[:, :length], context)
 
 
 class Codec(abc.ABC):

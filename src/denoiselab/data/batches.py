@@ -36,11 +36,14 @@ class Batches:
     """The training split, for ever; no length. Epoch e is a permutation keyed by (seed, e); the last batch of an epoch
     may be short. A global batch is dealt in turn to `accumulate` micro-batches of `ranks` ranks each. `position` is
     asked when iteration starts: how many optimizer steps were done before. `frozen` stays in epoch 0: with one batch an
-    epoch, the same noise at every step. `num_workers` processes take turns."""
+    epoch, the same noise at every step. `num_workers` processes take turns.
+
+    With `trim` a global batch of padded texts is dealt by length, the shortest to its first micro-batch, and places that
+    are padding in all rows of a share are cut off: the same samples, keys and loss, and less arithmetic."""
 
     def __init__(self, table: Table, batch_size: int, seed: int, position: Callable[[], int] = lambda: 0,
                  accumulate: int = 1, rank: int = 0, ranks: int = 1, frozen: bool = False,
-                 num_workers: int = 0):  # fmt: skip
+                 num_workers: int = 0, trim: bool = False):  # fmt: skip
         if len(table.x) < 1:
             raise Refused("training needs samples", "an empty training split", "give more data, or raise data.n")
         smallest = len(table.x) % batch_size or min(batch_size, len(table.x))
@@ -53,6 +56,13 @@ class Batches:
         self.table, self.batch_size, self.seed, self.position = table, batch_size, seed, position
         self.accumulate, self.rank, self.ranks, self.frozen = accumulate, rank, ranks, frozen
         self.num_workers = num_workers
+        self.lengths = None
+        if trim:
+            if "valid" not in table.context:
+                raise Refused("trim cuts off what is padding in a batch of texts", "data without padding",
+                              "give trim=false, or data.layout=padded")  # fmt: skip
+            valid = table.context["valid"]
+            self.lengths = (valid * torch.arange(1, valid.shape[1] + 1)).amax(1).clamp(min=1)
 
     @property
     def per_epoch(self) -> int:
@@ -80,12 +90,21 @@ class Batches:
                 keys = key(self.seed, 1, epoch, samples)
                 order = key(self.seed, 2, epoch, samples).argsort(stable=True)
             chosen = order[i * self.batch_size : (i + 1) * self.batch_size]
-            place = torch.arange(self.ranks * micro + self.rank, len(chosen), self.ranks * self.accumulate)
+            place = self.dealt(chosen, micro)
             yield self.share(chosen[place], keys, place, len(chosen))
             k += stride
 
+    def dealt(self, chosen: Tensor, micro: int) -> Tensor:
+        """The places of a global batch that are this rank's of a micro-batch."""
+        if self.lengths is None:
+            return torch.arange(self.ranks * micro + self.rank, len(chosen), self.ranks * self.accumulate)
+        by_length = self.lengths[chosen].argsort(stable=True)
+        return by_length.tensor_split(self.accumulate)[micro][self.rank :: self.ranks]
+
     def share(self, rows: Tensor, keys: Tensor, place: Tensor, n: int) -> Share:
         table = self.table.take(rows)
+        if self.lengths is not None:
+            table = table.first(int(self.lengths[rows].max()))
         return Share(Batch(table.x, keys[rows], table.context), place, n)
 
 

@@ -97,6 +97,7 @@ def tools(cell: Cell, cost: Cost) -> Tools:
     batches = Batches(
         cell.data.train, batch_size, seed, lambda: trainer.global_step, trainer.accumulate_grad_batches,
         trainer.global_rank, trainer.world_size, config["overfit"], config["data"]["num_workers"],
+        config["trim"],
     )  # fmt: skip
     return Tools(evaluation, logger, trainer, batches)
 
