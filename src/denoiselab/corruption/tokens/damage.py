@@ -18,7 +18,7 @@ from denoiselab.corruption.tokens.layout import renumbered
 from denoiselab.corruption.tokens.pointwise import spoken, valid
 from denoiselab.corruption.tokens.shown import Shown
 from denoiselab.corruption.tokens.special import clean, shown
-from denoiselab.corruption.tokens.where import Hit, Reach, Where, runs
+from denoiselab.corruption.tokens.where import Hit, Reach, Where
 from denoiselab.schedule import Schedule
 from denoiselab.spec import Refused
 
@@ -120,7 +120,7 @@ class Text(Written):
         link = next((link for link in reversed(self.links) if link.shown.hides), None)
         if link is None:
             return x.masked_fill(lost, self.mask), context
-        hit, spread = runs(lost), not link.shown.keeps
+        hit, spread = Hit(lost), not link.shown.keeps
         spans = hit.opens.sum(1)
         self.holds("spans", spans, link.shown.sentinels or length)
         self.holds("tokens and spans to be seen", (ok & ~lost).sum(1) + spans, self.seen(length) if spread else length)
