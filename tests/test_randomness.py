@@ -11,6 +11,8 @@ DRAWS = {
     "uniform": lambda r, b, n: r.uniform((b, n)),
     "normal": lambda r, b, n: r.normal((b, n)),
     "integers": lambda r, b, n: r.integers(1000, (b, n)),
+    "words": lambda r, b, n: r.words((b, n)),
+    "chance": lambda r, b, n: r.chance(torch.full((b, 1), 0.3), (b, n)),
 }
 SOURCES = {
     "keyed": lambda: Keyed.of(3, torch.arange(N)),
@@ -124,7 +126,7 @@ def test_normals_have_no_infinities_at_the_ends_of_the_words():
         """Every word all zeros, or all ones."""
 
         def bits(self, n):
-            return torch.tensor([[0], [-1]]).expand(2, n)
+            return torch.tensor([[0], [-1]]).repeat(1, n)
 
     z = Ends(torch.zeros(2, dtype=torch.int64)).normal((2, 128))
     assert z.isfinite().all()
@@ -149,6 +151,15 @@ def test_integers_are_in_range_and_even(high):
         counts = i.flatten().bincount(minlength=high).double()
         mean = i.numel() / high
         assert abs(((counts - mean) ** 2 / mean).sum() - (high - 1)) < 5 * (2 * (high - 1)) ** 0.5
+
+
+@sources
+def test_a_chance_is_that_of_its_row_and_0_and_1_are_certain(source):
+    p = torch.tensor([0.0, 1e-3, 0.15, 0.5, 1.0], dtype=torch.float64)[:, None].repeat(N // 5 + 1, 1)[:N]
+    hit = source().chance(p, (N, 4000))
+    for share in p.unique():
+        found = hit[p[:, 0] == share].double()
+        assert abs(found.mean() - share) <= 5 * (share * (1 - share) / found.numel()) ** 0.5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a CUDA device with the CPU, and there is none")

@@ -31,7 +31,7 @@ class Drawn(Random):
     def normal(self, shape=None):
         return randn(*self.shape, seed=100 + self.number)
 
-    uniform = normal
+    uniform = words = normal
 
     def child(self, name):
         return Drawn(self.shape, name if isinstance(name, int) else self.number)

@@ -76,6 +76,10 @@ def counter(n: int, device: torch.device) -> Tensor:
 
 class Random(abc.ABC):
     @abc.abstractmethod
+    def words(self, shape) -> Tensor:
+        """32 random bits each, int32, of `shape` with the batch first."""
+
+    @abc.abstractmethod
     def uniform(self, shape) -> Tensor:
         """Uniform over [0, 1), of `shape` with the batch first."""
 
@@ -87,9 +91,13 @@ class Random(abc.ABC):
     def child(self, name: str | int) -> "Random":
         """An independent source of the same keys."""
 
-    def integers(self, high: int, shape) -> Tensor:
-        """Uniform over 0 .. high - 1, high at most 2**24."""
-        return (self.uniform(shape) * high).long().clamp_(max=high - 1)
+    def integers(self, high: int | Tensor, shape) -> Tensor:
+        """Uniform over 0 .. high - 1, to 2**-31; high, an int or int64, at most 2**32, broadcasts against `shape`."""
+        return (self.words(shape) & 0x7FFFFFFF).long().mul_(high).bitwise_right_shift_(31)
+
+    def chance(self, p: Tensor, shape) -> Tensor:
+        """True with the probability p, to 2**-32; never at 0, always at 1. p broadcasts against `shape`."""
+        return self.words(shape) < p.double() * 2.0**32 - 2.0**31
 
 
 @dataclass(frozen=True)
@@ -108,19 +116,21 @@ class Keyed(Random):
         return Keyed(self.key, salted(self.salt, name))
 
     def bits(self, n: int) -> Tensor:
-        return mix_(mix_(self.key + self.salt)[:, None] + counter(n, self.key.device))
+        return mix_((self.key + self.salt)[:, None] + counter(n, self.key.device))
+
+    def words(self, shape):
+        n = math.prod(shape[1:])
+        return self.bits((n + 1) // 2).view(torch.int32)[:, :n].reshape(shape)
 
     def uniform(self, shape):
-        n = math.prod(shape[1:])
-        h = self.bits((n + 1) // 2).view(torch.int32)[:, :n]
-        return (h & 0xFFFFFF).float().mul_(2**-24).view(shape)
+        return (self.words(shape) & 0xFFFFFF).float().mul_(2**-24)
 
     def normal(self, shape):
         # Cosines and sines lie in blocks of 64 side by side: element i never depends on the length of the row.
         n = math.prod(shape[1:])
-        h = self.bits(-(-n // 128) * 64).view(len(self.key), -1, 64)
-        radius = (h & 0xFFFFFFFF).float().add_(0.5).mul_(2**-32).log_().mul_(-2).sqrt_()
-        angle = (h >> 32).float().mul_(2 * torch.pi * 2**-32)
+        length, angle = self.words((len(self.key), -(-n // 128), 2, 64)).unbind(2)
+        radius = (length & 0x7FFFFFFF).float().add_(0.5).mul_(2**-31).log_().mul_(-2).sqrt_()
+        angle = angle.float().mul_(torch.pi * 2**-31)
         return torch.cat((angle.cos().mul_(radius), angle.sin_().mul_(radius)), -1).flatten(1)[:, :n].reshape(shape)
 
 
@@ -132,6 +142,10 @@ class Stream(Random):
 
     def child(self, name):
         return self
+
+    def words(self, shape):
+        source = self.generator
+        return torch.randint(-(2**31), 2**31, shape, generator=source, device=source.device, dtype=torch.int32)
 
     def uniform(self, shape):
         return torch.rand(shape, generator=self.generator, device=self.generator.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 from denoiselab.corruption.base import Corruption
 from denoiselab.corruption.tokens.layout import compact, laid, within
 from denoiselab.corruption.tokens.shown import Sentinels, Shown
-from denoiselab.corruption.tokens.special import SENTINEL
+from denoiselab.corruption.tokens.special import SENTINEL, cleared
 from denoiselab.corruption.tokens.where import Hit, Reach
 from denoiselab.spec import Refused
 
@@ -117,8 +117,8 @@ class Spans(Asked):
 
     def __call__(self, x, ok, hit, seen, most, end):
         width = self.width(x.shape[1], most)
-        target, _ = laid(x, hit.touched, hit.opens, width, end + 1, 1)
-        total = hit.touched.sum(1) + hit.opens.sum(1)
+        target, there = laid(x, hit.touched, hit.opens, width, end + 1, True)
+        total = there.sum(1)
         return Question(target.scatter_(1, total[:, None], end), within(total + 1, width))
 
     def width(self, length, most):
@@ -152,7 +152,7 @@ class Original(Asked):
 
     def __call__(self, x, ok, hit, seen, most, end):
         n, width = ok.sum(1), self.width(x.shape[1], most)
-        target = torch.nn.functional.pad(x.masked_fill(~ok, 0), (0, 1))
+        target = torch.nn.functional.pad(cleared(x, ok), (0, 1))
         return Question(target.scatter_(1, n[:, None], end), within(n + 1, width))
 
     def width(self, length, most):

@@ -95,7 +95,8 @@ class Text(Written):
             if not link.shown.keeps:
                 context = {key: value for key, value in context.items() if key not in PLACED}
             seen, there = step.x, step.ok
-        question = self.asked(x, ok, Hit(touched, hit.opens), seen, self.links[0].reach(x.shape[1]), self.end)
+        hit = hit if touched is hit.touched else Hit(touched)
+        question = self.asked(x, ok, hit, seen, self.links[0].reach(x.shape[1]), self.end)
         if self.asked.writes:
             context |= {"valid": there, "prefix": F.pad(question.target, (1, -1), value=self.end)}
         return Corrupted(seen, seen, question.target, touched, question.scored, context)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from denoiselab.corruption.tokens.special import cleared, select
+
 
 def within(total: Tensor, width: int) -> Tensor:
     """The first `total` (B,) places of each row, (B, width) bool."""
@@ -11,21 +13,22 @@ def within(total: Tensor, width: int) -> Tensor:
 
 def compact(x: Tensor, keep: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """What is kept of each row (B, L), moved to the left of (B, width), 0 behind it; and where it is."""
-    place = torch.where(keep, keep.cumsum(1) - 1, width).clamp_(max=width)
-    out = x.new_zeros(len(x), width + 1).scatter_(1, place, x)[:, :width]
-    there = within(keep.sum(1), width)
-    return out.masked_fill(~there, 0), there
+    count = keep.long().cumsum(1)
+    place = select(~keep, width, (count - 1).clamp_(max=width))
+    return x.new_zeros(len(x), width + 1).scatter_(1, place, x)[:, :width], within(count[:, -1], width)
 
 
-def laid(x: Tensor, keep: Tensor, opens: Tensor, width: int, special: int, step: int) -> tuple[Tensor, Tensor]:
+def laid(x: Tensor, keep: Tensor, opens: Tensor, width: int, special: int, numbered: bool) -> tuple[Tensor, Tensor]:
     """What is kept of each row (B, L), with opens[:, i] special tokens before token i, (B, L + 1); and where it is,
-    both (B, width). The special tokens of a row are `special`, `special` + step, `special` + 2 step ..."""
-    place = keep.cumsum(1).sub_(1).add_(opens[:, :-1].cumsum(1)).masked_fill_(~keep, width).clamp_(max=width)
-    out = x.new_full((len(x), width + 1), -1).scatter_(1, place, x)[:, :width]
-    there = within(keep.sum(1) + opens.sum(1), width)
-    gap = (out < 0) & there
-    fill = special + step * (gap.cumsum(1) - 1) if step else special
-    return torch.where(gap, fill, out).masked_fill_(~there, 0), there
+    both (B, width). The special tokens of a row are `special`, or `special`, `special` + 1 ... if they are numbered."""
+    count = (opens[:, :-1] + keep.long()).cumsum(1)
+    place = select(~keep, width, (count - 1).clamp_(max=width))
+    there = within(count[:, -1] + opens[:, -1], width)
+    out = x.new_full((len(x), width + 1), -1 if numbered else special).scatter_(1, place, x)[:, :width]
+    if numbered:
+        gap = out < 0
+        out = select(gap, gap.long().cumsum(1).add_(special - 1), out)
+    return cleared(out, there), there
 
 
 def shuffled(chosen: Tensor, u: Tensor) -> Tensor:
@@ -38,27 +41,28 @@ def shuffled(chosen: Tensor, u: Tensor) -> Tensor:
 def first(chosen: Tensor) -> Tensor:
     """Indices (B, N) of the chosen places of each row, in order, then of the others, in order."""
     index = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
-    rank = chosen.cumsum(1)
-    place = torch.where(chosen, rank - 1, rank[:, -1:] + index - rank)
+    rank = chosen.long().cumsum(1)
+    place = select(chosen, rank - 1, rank[:, -1:] + index - rank)
     return torch.empty_like(index).scatter_(1, place, index)
 
 
 def shuffled_groups(group: Tensor, touched: Tensor, ok: Tensor, u: Tensor) -> Tensor:
     """Indices (B, L) that permute the groups with a touched token among themselves. Groups are runs of tokens with one
     number below L; numbers never fall."""
-    zero = torch.zeros_like(group)
+    n = int(group.max()) + 1 if group.device.type == "cpu" and group.numel() else group.shape[1]  # a GPU would wait
+    zero, u = group.new_zeros(len(group), n), u[:, :n]
     size = zero.scatter_add(1, group, ok.long())
     begin = size.cumsum(1) - size
     chosen = zero.scatter_add(1, group, (touched & ok).long()) > 0
     sequence = shuffled(chosen, u)
     sizes = size.gather(1, sequence)
-    moved = torch.empty_like(group).scatter_(1, sequence, sizes.cumsum(1) - sizes)  # where each group begins now
+    moved = torch.empty_like(size).scatter_(1, sequence, sizes.cumsum(1) - sizes)  # where each group begins now
     index = torch.arange(group.shape[1], device=group.device).expand_as(group)
-    place = torch.where(ok, index + (moved - begin).gather(1, group), index)
+    place = index + cleared((moved - begin).gather(1, group), ok)
     return torch.empty_like(index).scatter_(1, place, index)
 
 
 def renumbered(number: Tensor) -> Tensor:
     """Numbers (B, L) of words or sentences after their order changed: from 0 on, a new one at each change."""
     change = number[:, 1:] != number[:, :-1]
-    return torch.nn.functional.pad(change.long().cumsum(1), (1, 0))
+    return torch.nn.functional.pad(change.long(), (1, 0)).cumsum(1)

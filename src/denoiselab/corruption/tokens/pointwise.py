@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from denoiselab.corruption.base import Absorbing, Batch, Markov, corrupted, everywhere, reversible_facts, severity
+from denoiselab.corruption.tokens.special import masked, select
 from denoiselab.posterior import Categorical, Kept, Known
 from denoiselab.schedule import Schedule, match
 from denoiselab.spec import Refused, Spec, name
@@ -62,13 +63,9 @@ class TokenMask(Pointwise):
 
     def forward(self, batch, t, random):
         x = batch.x
-        touched = (random.uniform(x.shape) < match(self.schedule.sigma(t), x)) & valid(batch)
-        shown = torch.full_like(x, self.mask)
-        if self.swapped + self.kept:
-            how = random.child("how").uniform(x.shape)
-            other = random.child("other").integers(self.vocabulary, x.shape)
-            shown = torch.where(how < self.swapped, other, torch.where(how < self.swapped + self.kept, x, shown))
-        return corrupted(batch, torch.where(touched, shown, x), touched=touched, scored=touched)
+        touched = random.chance(match(self.schedule.sigma(t), x), x.shape) & valid(batch)
+        x_t = masked(x, touched, self.vocabulary, self.swapped, self.kept, random.child("how"))
+        return corrupted(batch, x_t, touched=touched, scored=touched)
 
     def prior(self, like):
         # Of `forth`'s family, so that a bound can compare the two.
@@ -120,8 +117,8 @@ class TokenUniform(Pointwise):
 
     def forward(self, batch, t, random):
         x = batch.x
-        touched = (random.uniform(x.shape) < match(self.schedule.sigma(t), x)) & valid(batch)
-        x_t = torch.where(touched, random.child("other").integers(self.vocabulary, x.shape), x)
+        touched = random.chance(match(self.schedule.sigma(t), x), x.shape) & valid(batch)
+        x_t = select(touched, random.child("other").integers(self.vocabulary, x.shape), x)
         return corrupted(batch, x_t, touched=touched, scored=valid(batch))
 
     def prior(self, like):

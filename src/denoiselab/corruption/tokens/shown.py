@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from denoiselab.corruption.tokens.layout import compact, first, laid, shuffled, shuffled_groups
-from denoiselab.corruption.tokens.special import SENTINEL
+from denoiselab.corruption.tokens.special import SENTINEL, cleared, masked
 from denoiselab.corruption.tokens.where import Hit, Reach, knows
 from denoiselab.spec import Refused, Spec
 
@@ -62,12 +62,7 @@ class Mixed(Keeping):
         self.masks = swapped + kept < 1
 
     def __call__(self, x, ok, hit, most, context, random):
-        if not self.swapped + self.kept:
-            return Seen(torch.where(hit.touched, self.vocabulary, x), ok)
-        how = random.child("how").uniform(x.shape)
-        other = random.child("other").integers(self.vocabulary, x.shape)
-        shown = torch.where(how < self.swapped + self.kept, x, self.vocabulary)
-        return Seen(torch.where(hit.touched, torch.where(how < self.swapped, other, shown), x), ok)
+        return Seen(masked(x, hit.touched, self.vocabulary, self.swapped, self.kept, random.child("how")), ok)
 
     def accepts(self, spec, most):
         return spec
@@ -88,7 +83,7 @@ class Sentinels(Shown):
         self.vocabulary, self.sentinels = vocabulary, count
 
     def __call__(self, x, ok, hit, most, context, random):
-        return Seen(*laid(x, ok & ~hit.touched, hit.opens, most.shown, self.vocabulary + SENTINEL, 1))
+        return Seen(*laid(x, ok & ~hit.touched, hit.opens, most.shown, self.vocabulary + SENTINEL, True))
 
     def width(self, length, most):
         return most.shown
@@ -111,7 +106,7 @@ class Infilled(Shown):
         self.vocabulary = vocabulary
 
     def __call__(self, x, ok, hit, most, context, random):
-        return Seen(*laid(x, ok & ~hit.touched, hit.opens, most.shown, self.vocabulary, 0))
+        return Seen(*laid(x, ok & ~hit.touched, hit.opens, most.shown, self.vocabulary, False))
 
     def width(self, length, most):
         return most.shown
@@ -171,7 +166,7 @@ class Rotated(Keeping):
         count = hit.touched.sum(1, keepdim=True)
         by = (random.child("by").uniform((len(x), 1)).double() * count).long()
         slots, rank = first(hit.touched), torch.arange(x.shape[1], device=x.device)
-        moved = torch.where(rank < count, (rank + by) % count.clamp(min=1), rank)
+        moved = rank + cleared(by - cleared(count, rank + by >= count), rank < count)
         return reordered(x, ok, torch.empty_like(slots).scatter_(1, slots, slots.gather(1, moved)))
 
     def accepts(self, spec, most):

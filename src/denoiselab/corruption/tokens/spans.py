@@ -6,10 +6,19 @@ import math
 import torch
 from torch import Tensor
 
-from denoiselab.corruption.tokens.where import Hit, Reach, Where, counted, runs
+from denoiselab.corruption.tokens.special import cleared
+from denoiselab.corruption.tokens.where import Hit, Reach, Where, counted
 from denoiselab.spec import Refused
 
 LONGEST = 2**20  # of spans: more than any text has tokens
+
+
+def laid_out(begin: Tensor, end: Tensor, used: Tensor, ok: Tensor) -> Hit:
+    """Spans from their begins to their ends, (B, K), those that are used, in text that lies where `ok` (B, L)."""
+    one = used.long()
+    opens = ok.new_zeros(len(ok), ok.shape[1] + 1, dtype=torch.long).scatter_add_(1, begin, one)
+    turn = opens.scatter_add(1, end, one.neg_())
+    return Hit((turn[:, :-1].cumsum(1) > 0) & ok, opens)
 
 
 def average(mean: float, who: str) -> float:
@@ -18,18 +27,21 @@ def average(mean: float, who: str) -> float:
     return mean
 
 
-def parts(total: Tensor, count: Tensor, width: int, length: int, random) -> Tensor:
-    """(B, width): `count` positive integers that add up to `total` <= length, uniform over all such; then zeros."""
-    item = torch.arange(length, device=total.device)
-    # Equal draws are told apart, so that padding decides nothing.
-    u = random.uniform((len(total), length)).double() + item * 2.0**-50
-    u = u.masked_fill_(item >= (total - 1)[:, None], torch.inf)
-    rank = torch.arange(min(width, length), device=total.device)
-    cut = u.topk(len(rank), dim=1, largest=False).indices  # a cut after an item
-    cut = cut.masked_fill_(rank >= (count - 1)[:, None], length).sort(1).values
-    ends = torch.where(rank < (count - 1)[:, None], cut + 1, total[:, None])
-    ends = torch.where(rank < count[:, None], ends, total[:, None])
-    return torch.nn.functional.pad(ends.diff(dim=1, prepend=ends.new_zeros(len(ends), 1)), (0, width - len(rank)))
+def cuts(total: Tensor, count: Tensor, width: int, random) -> Tensor:
+    """(B, width): where `count` positive integers that add up to `total` end, uniform over all such; then `total`.
+
+    By Polya's urn, which holds a ball of each of total - count + 1 kinds: each ball drawn is put back with another of
+    its kind, so that count - 1 draws are uniform over multisets of kinds; that of rank i, sorted, is a cut i + 1 later.
+    """
+    i = torch.arange(width, device=total.device)
+    kinds = (total - count + 1)[:, None]
+    ball = random.integers((kinds + i).clamp_(min=1), (len(total), width))
+    whose = torch.where(ball < kinds, i, ball - kinds)  # of a ball that was put there: the draw it is a copy of
+    for _ in range((width - 1).bit_length()):
+        whose = whose.gather(1, whose)
+    last = i >= (count - 1)[:, None]
+    cut = ball.gather(1, whose).masked_fill_(last, LONGEST).sort(1).values
+    return (cut + i + 1).minimum(total[:, None])
 
 
 @functools.lru_cache(256)
@@ -53,14 +65,10 @@ class RandomSpans(Where):
         n, hit = counted(ok, rate)
         hit = torch.where(rate > 0, hit.clamp(min=1), hit).minimum(n - 1).clamp(min=0)
         count = (hit / self.mean).round().long().clamp(min=1).minimum(n - hit).minimum(hit)
-        length = ok.shape[1]
-        clean = parts(n - hit, count, spans, length, random.child("clean"))
-        away = parts(hit, count, spans, length, random.child("hit"))
-        ends = torch.stack((clean, away), -1).flatten(1).cumsum(1)
-        # +1 where a hit span begins, -1 where it ends.
-        turn = torch.zeros(len(ok), length + 1, dtype=torch.int32, device=ok.device)
-        turn.scatter_add_(1, ends, turn.new_tensor([1, -1]).repeat(spans).expand_as(ends))
-        return runs((turn[:, :length].cumsum(1) > 0) & ok)
+        clean = cuts(n - hit, count, spans, random.child("clean"))
+        away = cuts(hit, count, spans, random.child("hit"))
+        used = torch.arange(spans, device=ok.device) < count[:, None]
+        return laid_out(clean + torch.nn.functional.pad(away, (1, -1)), clean + away, used, ok)
 
     def reach(self, length, low, high):
         hit, seen = math.ceil(length * high) + 1, length * (1 - low + low / self.mean)
@@ -93,14 +101,15 @@ class DrawnSpans(Where):
         ends[:, -1] = hit
         size = ends.diff(dim=1, prepend=ends.new_zeros(b, 1))
         used = ends - size < hit[:, None]
-        gap = (random.child("gap").uniform((b, spans)).double() * (n - hit + 1)[:, None]).long()
-        gap, which = gap.masked_fill_(~used, 2 * length).sort(dim=1, stable=True)  # clean tokens before each span
-        # The last one drawn, which is cut, lies anywhere.
-        size, used = size.gather(1, which), used.gather(1, which)
-        begin = torch.where(used, gap + size.cumsum(1) - size, length).clamp_(max=length)
-        opens = ok.new_zeros(b, length + 1, dtype=torch.long).scatter_add_(1, begin, used.long())
-        turn = opens.scatter_add(1, (begin + size).clamp_(max=length), -used.long())
-        return Hit((turn[:, :length].cumsum(1) > 0) & ok, opens)
+        count = used.sum(1, keepdim=True)
+        # The last one drawn, which is cut, changes places with any.
+        last, any = (count - 1).clamp(min=0), random.child("place").integers(count, (b, 1))
+        size = size.scatter(1, last, size.gather(1, any)).scatter_(1, any, size.gather(1, last))
+        # Sorted uniforms, as exponential draws between them: how many clean tokens lie before each span.
+        sum = random.child("gap").uniform((b, spans + 1)).double().neg_().log1p_().cumsum(1)
+        gap = (sum[:, :-1] / sum.gather(1, count) * (n - hit + 1)[:, None]).long().minimum((n - hit)[:, None])
+        begin = torch.where(used, gap + size.cumsum(1) - size, length)
+        return laid_out(begin, begin + cleared(size, used), used, ok)
 
     def reach(self, length, low, high):
         k = self.draws(length, high)

@@ -20,11 +20,39 @@ def shown(sentinels: int, modes: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 def clean(x: Tensor, vocabulary: int) -> None:
     """Refuses text (B, L) that holds ids of special tokens. Looked at on the CPU alone: a GPU would have to wait."""
-    if x.device.type == "cpu" and x.numel() and not (0 <= int(x.min()) and int(x.max()) < vocabulary):
+    if x.device.type != "cpu" or not x.numel():
+        return
+    low, high = (int(end) for end in x.aminmax())
+    if not (0 <= low and high < vocabulary):
         raise Refused(
             f"clean text has the ids 0 to {vocabulary - 1}; special tokens have those from {vocabulary} on",
-            f"ids {int(x.min())} to {int(x.max())}", "give text without special tokens, or its whole vocabulary",
+            f"ids {low} to {high}", "give text without special tokens, or its whole vocabulary",
         )  # fmt: skip
+
+
+def select(mask: Tensor, a: Tensor | int, b: Tensor) -> Tensor:
+    """`torch.where` of integers: a where the mask is True, else b. On a CPU three times as fast if the mask is random,
+    since it has no branch to guess wrong."""
+    return (b ^ a).bitwise_and_(mask.to(b.dtype).neg_()).bitwise_xor_(b)
+
+
+def cleared(x: Tensor, keep: Tensor) -> Tensor:
+    """x, 0 where it is not kept."""
+    return keep.to(x.dtype).neg_().bitwise_and_(x)
+
+
+def masked(x: Tensor, touched: Tensor, vocabulary: int, swapped: float, kept: float, random) -> Tensor:
+    """x (B, L) with the mask at the tokens touched; but a share `swapped` of them as random tokens, a share `kept` as
+    they were."""
+    if not swapped + kept:
+        return select(touched, vocabulary, x)
+    how = random.words(x.shape) & 0x7FFFFFFF
+    shown: Tensor | int = vocabulary
+    if swapped:
+        # Of vocabulary / swapped places the first are tokens, the next the mask and, last, those that are kept.
+        place = how.double().mul_(vocabulary / swapped * 2.0**-31)
+        shown = place.clamp_(max=vocabulary).long()
+    return select(touched & (how < 2.0**31 * (1 - kept)) if kept else touched, shown, x)
 
 
 def starts(mask: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ the batch, nor on the padding. At rate 0 nothing is hit.
 """
 
 import abc
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -15,11 +17,19 @@ from denoiselab.corruption.tokens.special import starts
 from denoiselab.spec import Refused, Spec, name
 
 
-class Hit(NamedTuple):
+@dataclass(frozen=True)
+class Hit:
     """What is hit."""
 
     touched: Tensor  # (B, L) bool
-    opens: Tensor  # (B, L + 1) int64: spans that begin before token i; those without a token count too
+    begun: Tensor | None = None  # `opens`, where spans may touch, or have no token; else each run of tokens is one
+
+    @cached_property
+    def opens(self) -> Tensor:
+        """(B, L + 1) int64: spans that begin before token i; those without a token count too."""
+        if self.begun is not None:
+            return self.begun
+        return torch.nn.functional.pad(starts(self.touched).long(), (0, 1))
 
 
 class Reach(NamedTuple):
@@ -29,11 +39,6 @@ class Reach(NamedTuple):
     spans: int
     shown: int  # tokens not hit and spans together
     rate: float  # the highest
-
-
-def runs(touched: Tensor) -> Hit:
-    """Each run of hit tokens is one span."""
-    return Hit(touched, torch.nn.functional.pad(starts(touched).long(), (0, 1)))
 
 
 class Where(abc.ABC):
@@ -67,7 +72,7 @@ class Tokens(Where):
     """Each token by itself (Devlin et al., 2018, arXiv:1810.04805)."""
 
     def __call__(self, ok, rate, spans, context, random):
-        return runs((random.uniform(ok.shape) < rate[:, None]) & ok)
+        return Hit(random.chance(rate[:, None], ok.shape) & ok)
 
     def reach(self, length, low, high):
         return alone(length, high)
@@ -80,7 +85,7 @@ class Words(Where):
     """Each word by itself, all of its tokens at once: whole word masking. `word` (B, L) in the context numbers them."""
 
     def __call__(self, ok, rate, spans, context, random):
-        return runs((random.uniform(ok.shape).gather(1, context["word"]) < rate[:, None]) & ok)
+        return Hit(random.chance(rate[:, None], ok.shape).gather(1, context["word"]) & ok)
 
     def reach(self, length, low, high):
         return alone(length, high)
@@ -93,7 +98,7 @@ class Sentences(Where):
     """Each sentence by itself, all of its tokens at once. `sentence` (B, L) in the context numbers them."""
 
     def __call__(self, ok, rate, spans, context, random):
-        return runs((random.uniform(ok.shape).gather(1, context["sentence"]) < rate[:, None]) & ok)
+        return Hit(random.chance(rate[:, None], ok.shape).gather(1, context["sentence"]) & ok)
 
     def reach(self, length, low, high):
         return alone(length, high)
@@ -108,7 +113,7 @@ class Entities(Where):
     def __call__(self, ok, rate, spans, context, random):
         entity = context["entity"] & ok
         number = (starts(entity).cumsum(1) - 1).clamp_(min=0)
-        return runs((random.uniform(ok.shape).gather(1, number) < rate[:, None]) & entity)
+        return Hit(random.chance(rate[:, None], ok.shape).gather(1, number) & entity)
 
     def reach(self, length, low, high):
         return alone(length, high)
@@ -137,7 +142,7 @@ class Block(Where):
         n, hit = counted(ok, rate)
         begin = (random.uniform((len(ok), 1)).double() * (n - hit + 1)[:, None]).long()
         place = torch.arange(ok.shape[1], device=ok.device)
-        return runs((place >= begin) & (place < begin + hit[:, None]))
+        return Hit((place >= begin) & (place < begin + hit[:, None]))
 
     def reach(self, length, low, high):
         return piece(length, low, high)
@@ -152,7 +157,7 @@ class Suffix(Where):
     def __call__(self, ok, rate, spans, context, random):
         n, hit = counted(ok, rate)
         place = torch.arange(ok.shape[1], device=ok.device)
-        return runs((place >= (n - hit)[:, None]) & ok)
+        return Hit((place >= (n - hit)[:, None]) & ok)
 
     def reach(self, length, low, high):
         return piece(length, low, high)
