@@ -13,12 +13,12 @@ from denoiselab.spec import Refused
 LONGEST = 2**20  # of spans: more than any text has tokens
 
 
-def covered(begin: Tensor, end: Tensor, ok: Tensor) -> Tensor:
-    """Where `ok` (B, L) and within a span; those beginning at L or later cover nothing. Begins and ends (B, K)."""
-    turn = ok.new_zeros(len(ok), ok.shape[1] + 1, dtype=torch.long)
-    one = torch.ones_like(begin)
-    turn.scatter_add_(1, begin, one).scatter_add_(1, end, one.neg())
-    return (turn[:, :-1].cumsum(1) > 0) & ok
+def laid_out(begin: Tensor, end: Tensor, used: Tensor, ok: Tensor) -> Hit:
+    """Spans from their begins to their ends, (B, K), those that are used, in text that lies where `ok` (B, L)."""
+    one = used.long()
+    opens = ok.new_zeros(len(ok), ok.shape[1] + 1, dtype=torch.long).scatter_add_(1, begin, one)
+    turn = opens.scatter_add(1, end, one.neg_())
+    return Hit((turn[:, :-1].cumsum(1) > 0) & ok, opens)
 
 
 def average(mean: float, who: str) -> float:
@@ -67,8 +67,8 @@ class RandomSpans(Where):
         count = (hit / self.mean).round().long().clamp(min=1).minimum(n - hit).minimum(hit)
         clean = cuts(n - hit, count, spans, random.child("clean"))
         away = cuts(hit, count, spans, random.child("hit"))
-        begin = clean + torch.nn.functional.pad(away, (1, -1))
-        return Hit(covered(begin, clean + away, ok))
+        used = torch.arange(spans, device=ok.device) < count[:, None]
+        return laid_out(clean + torch.nn.functional.pad(away, (1, -1)), clean + away, used, ok)
 
     def reach(self, length, low, high):
         hit, seen = math.ceil(length * high) + 1, length * (1 - low + low / self.mean)
@@ -109,8 +109,7 @@ class DrawnSpans(Where):
         sum = random.child("gap").uniform((b, spans + 1)).double().neg_().log1p_().cumsum(1)
         gap = (sum[:, :-1] / sum.gather(1, count) * (n - hit + 1)[:, None]).long().minimum((n - hit)[:, None])
         begin = torch.where(used, gap + size.cumsum(1) - size, length)
-        opens = ok.new_zeros(b, length + 1, dtype=torch.long).scatter_add_(1, begin, used.long())
-        return Hit(covered(begin, begin + cleared(size, used), ok), opens)
+        return laid_out(begin, begin + cleared(size, used), used, ok)
 
     def reach(self, length, low, high):
         k = self.draws(length, high)
