@@ -39,7 +39,8 @@ def opened(length=16, old="u", new="o", codec=None, corruption=None, facts=(), c
     codec = codec or Character().fit(LETTERS)
     spec = Spec("tokens", (length,), codec.size, specials=specials, facts=frozenset(facts), context=frozenset(context))
     denoiser = Swaps(codec.size, int(codec.encode(old)[0]), int(codec.encode(new)[0]))
-    return SimpleNamespace(spec=spec, data=SimpleNamespace(codec=codec), denoiser=denoiser, corruption=corruption,
+    data = SimpleNamespace(codec=codec, spec=Spec("tokens", (length,)))
+    return SimpleNamespace(spec=spec, data=data, denoiser=denoiser, corruption=corruption,
                            module=SimpleNamespace(device=torch.device("cpu")), folder=Path())  # fmt: skip
 
 
@@ -166,7 +167,7 @@ class Doubles(Sampler):
         out = torch.full((len(x_t), 40), self.end)
         for row, x, there in zip(out, x_t, context["valid"], strict=True):
             said = torch.cat([x[i : i + 1].repeat(2 if x[i] == self.u else 1) for i in range(int(there.sum()))])
-            row[: len(said)] = said
+            row[: len(said)] = said[: len(row)]
         return out
 
     calls = 1
@@ -184,6 +185,27 @@ def test_runs_that_write_answer_with_texts_of_other_lengths():
         found = rewriting.restored(run, text, Doubles(int(codec.encode("u")[0]), 99))
         assert found.text == want
         assert found.left == 0
+
+
+@texts
+def test_runs_that_write_lose_nothing_between_pieces(text):
+    """Even where they write no white space at the ends of a text."""
+    codec = Character().fit(LETTERS)
+    run = opened(16, codec=codec, corruption=Whole(), facts=[Written])
+    run.spec = run.spec._replace(shape=(19,))
+    found = rewriting.restored(run, text, Doubles(-1, 99))
+    assert (found.text, found.left) == (text, 0)
+    assert max(len(before) for before, _ in found.pieces) <= 13
+    doubled = rewriting.restored(run, text, Doubles(int(codec.encode("u")[0]), 99))
+    assert doubled.text == text.replace("u", "uu")
+
+
+def test_an_answer_without_an_end_is_not_taken():
+    codec = Character().fit(LETTERS)
+    run = opened(40, codec=codec, corruption=Whole(), facts=[Written])
+    text = "a" * 38 + "uu\n" + "u" * 20 + "\n"  # 42 are more than its 40 places, and 40 leave none for the end
+    found = rewriting.restored(run, text, Doubles(int(codec.encode("u")[0]), 99))
+    assert (found.text, found.left) == (text, 2)
 
 
 def test_a_piece_whose_unknown_characters_cannot_be_put_back_is_as_it_was():

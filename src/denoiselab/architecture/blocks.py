@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Heads that begin with near places: the pairs that turn quickest, and the size of their biases. At distances 1, 2, 3 the
+# Heads that begin with near places: the pairs that turn quickest, and the size of their biases. At distances 1, 2, 3
 # scores are then 1, 3 and 5 less than at 0, in heads of size 32.
 QUICK, NEAR = 4, 2.0
 
@@ -120,10 +120,10 @@ def readable(valid: Tensor | None) -> Tensor | None:
 
 
 class Cross(nn.Module):
-    """Every place of h (B, N, width) looks at a memory, which is projected once: `kept` of (B, S, width). `turn` has the
-    cosines and sines of rotary positions, of h and of the memory each its own. With `near` the first half of the heads
-    begin by looking at the places of the memory near their own (Deep Voice 3: Ping et al., 2017, arXiv:1710.07654,
-    section 3.5, where positions are sinusoids)."""
+    """Every place of h (B, N, width) looks at a memory, which is projected once: `kept` of (B, S, width). `turn` has
+    the cosines and sines of rotary positions, of h and of the memory each its own. With `near` the first half of the
+    heads begin by looking at the places of the memory near their own: a diagonal to begin with, as in Deep Voice 3
+    (Ping et al., 2017, arXiv:1710.07654), where positions are sinusoids and queries and keys begin alike."""
 
     def __init__(self, width: int, heads: int, near: bool = False):
         super().__init__()
@@ -156,8 +156,8 @@ class Cross(nn.Module):
 
 
 def silent(*last: nn.Linear) -> None:
-    """Sets the last layers of residual branches to 0 (Zhang et al., 2019, arXiv:1901.09321): a network begins by passing
-    its tokens on, which are small beside what branches would add."""
+    """Sets the last layers of residual branches to 0 (Zhang et al., 2019, arXiv:1901.09321): a network begins by
+    passing its tokens on, which are small beside what branches would add."""
     for layer in last:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)

@@ -133,8 +133,8 @@ class Waves(nn.Module):
 
 
 class Learned(Positions):
-    """An embedding of each place, added to those of the tokens (BERT: Devlin et al., 2018, arXiv:1810.04805; BART: Lewis
-    et al., 2019, arXiv:1910.13461): the text that is read and the one that is written each have a table."""
+    """An embedding of each place, added to those of the tokens (BERT: Devlin et al., 2018, arXiv:1810.04805; BART:
+    Lewis et al., 2019, arXiv:1910.13461): the text that is read and the one that is written each have a table."""
 
     def build(self, heads, size, length, causal):
         return Places(heads * size, length)

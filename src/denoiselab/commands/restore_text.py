@@ -66,7 +66,8 @@ def notes(found, letter) -> list[str]:
         said.append(f"{found.copied.total()} characters of {len(found.copied)} kinds are not known to the model and "
                     f"were copied: {some}")  # fmt: skip
     if found.left:
-        said.append(f"{found.left} pieces are as they were: the answer was no text, or lacked what had to be copied")
+        said.append(f"{found.left} pieces are as they were: the answer was no text, had no end, or lacked what had "
+                    "to be copied")  # fmt: skip
     if letter.marked:
         said.append("kept a byte order mark")
     return said

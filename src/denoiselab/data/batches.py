@@ -38,8 +38,8 @@ class Batches:
     asked when iteration starts: how many optimizer steps were done before. `frozen` stays in epoch 0: with one batch an
     epoch, the same noise at every step. `num_workers` processes take turns.
 
-    With `trim` a global batch of padded texts is dealt by length, the shortest to its first micro-batch, and places that
-    are padding in all rows of a share are cut off: the same samples, keys and loss, and less arithmetic."""
+    With `trim` a global batch of padded texts is dealt by length, the shortest to its first micro-batch, and places
+    that are padding in all rows of a share are cut off: the same samples, keys and loss, and less arithmetic."""
 
     def __init__(self, table: Table, batch_size: int, seed: int, position: Callable[[], int] = lambda: 0,
                  accumulate: int = 1, rank: int = 0, ranks: int = 1, frozen: bool = False,

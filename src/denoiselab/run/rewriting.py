@@ -135,6 +135,13 @@ def room(codec: Tokenizer, length: int, hole: str) -> Callable[[str], int]:
     return fits
 
 
+def answerable(run: Run) -> int:
+    """How many tokens a run that writes is shown at most: what it sees has room for what was put in, and its answer
+    must have as much for what was left out."""
+    (length,), seen = run.data.spec.shape, run.spec.shape[0]
+    return min(seen, max(2 * length - seen, length // 2, 1))
+
+
 def readable(codec: Tokenizer, text: str) -> str:
     """The text as the model can see it: of what it does not know the unknown symbol, or a space."""
     if not (lost := codec.unknown(text)):
@@ -155,7 +162,8 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
     writes = Written in agreed.facts
     by_line = "valid" in run.spec.context or writes or bool(codec.unknown("\n"))
     # A longer token than 8 characters is rare, and the piece is shorter then.
-    pieces = list(cut(text, room(codec, run.spec.shape[0], hole), by_line, 8 * run.spec.shape[0]))
+    length = answerable(run) if writes else run.spec.shape[0]
+    pieces = list(cut(text, room(codec, length, hole), by_line, 8 * length))
     asked = [i for i, piece in enumerate(pieces) if piece.strip()]
     asked = [i for i in asked if not holes or hole in pieces[i]]
     answer, left = list(pieces), 0
@@ -211,13 +219,16 @@ def joined(codec: Tokenizer, ids: Tensor, piece: str) -> str | None:
 
 
 def written(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
-    """By runs that write a text of their own, of any length. Characters that are not known are put back in turn."""
-    codec, (x, there) = run.data.codec, laid(run, pieces)
+    """By runs that write a text of their own, of any length. Characters that are not known are put back in turn, and
+    white space at the ends of a piece is kept: what such runs are trained on has none. None: also where an answer has
+    no text or no end, for then the last of it is missing."""
+    codec, (x, there) = run.data.codec, laid(run, [piece.strip() for piece in pieces])
     context = {"valid": there}
     said = sampler(run.denoiser, run.corruption, x, torch.ones(len(x), device=x.device), random, **context)
     whole, filled = run.corruption.rebuilt(x, said, context)
+    ended = (said == run.corruption.end).any(1).tolist()
     answers: list[str | None] = []
-    for piece, row, where in zip(pieces, whole.cpu(), filled.cpu(), strict=True):
+    for piece, row, where, done in zip(pieces, whole.cpu(), filled.cpu(), ended, strict=True):
         ids, lost = row[where], [c for c in piece if codec.unknown(c)]
         new = codec.decode(ids[ids < codec.size][None])[0]
         if lost and new.count(UNKNOWN) == len(lost):
@@ -226,7 +237,9 @@ def written(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str |
         elif lost:
             answers.append(None)
             continue
-        answers.append(None if LINE_END.search(new) else new)
+        new, before = new.strip(), piece[: len(piece) - len(piece.lstrip())]
+        bad = not (new and done) or LINE_END.search(new)
+        answers.append(None if bad else before + new + piece[len(piece.rstrip()) :])
     return answers
 
 
