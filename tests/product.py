@@ -40,7 +40,8 @@ TINY_PARTS = {
 }  # fmt: skip
 # One choice of damage is of several kinds, by what it shows and asks: a name for each beside the group's own.
 DAMAGES = {"damage:touched": {"where": "tokens", "shown": "mixed", "asked": "touched"},
-           "damage:replaced": {"where": "tokens", "shown": "swapped", "asked": "replaced"}}  # fmt: skip
+           "damage:replaced": {"where": "tokens", "shown": "swapped", "asked": "replaced"},
+           "damage:generated": {"where": "tokens", "shown": "generated", "asked": "all"}}  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
 

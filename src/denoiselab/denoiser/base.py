@@ -48,6 +48,10 @@ class Decodes(Denoiser):
         """The belief (B, V) about the target's `place`, where the prefix has `token` (B,)."""
 
 
+class Detects(Denoiser):
+    """A fact: the belief is what a generator says is hidden, and what a discriminator says is replaced."""
+
+
 class Spread:
     """A fact: the belief has a width that learns."""
 

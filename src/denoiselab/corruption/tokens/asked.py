@@ -99,7 +99,8 @@ class Replaced(InPlace):
         super().fits(shown)
         if any(way.masks for way in shown):
             raise Refused("asked=replaced is no question where the mask is shown", "shown with a mask",
-                          "use shown=swapped, permuted_tokens or rotated")  # fmt: skip
+                          "use shown=swapped, permuted_tokens or rotated; of a generator's tokens: shown=generated "
+                          "asked=all parameterization=electra objective=electra")  # fmt: skip
 
 
 # -- written -----------------------------------------------------------------------------------------------
@@ -108,6 +109,13 @@ class Replaced(InPlace):
 def answer(written: Tensor, end: int) -> Tensor:
     """What comes before the first `end`, (B, T) bool."""
     return (written == end).cumsum(1) == 0
+
+
+def ungenerated(shown: list[Shown]) -> None:
+    """Refuses what a generator would draw: who writes reads it as it is."""
+    if any(way.generates for way in shown):
+        raise Refused("shown=generated asks for each token in its place", "an answer that is written",
+                      "use asked=all or touched, or shown=mask")  # fmt: skip
 
 
 class Spans(Asked):
@@ -138,6 +146,7 @@ class Spans(Asked):
         return compact(both.gather(1, order), there.gather(1, order), both.shape[1])
 
     def fits(self, shown):
+        ungenerated(shown)
         if not (len(shown) == 1 and isinstance(shown[0], Sentinels)):
             got = ", ".join(type(way).__name__ for way in shown)
             raise Refused(
@@ -162,4 +171,4 @@ class Original(Asked):
         return compact(written, answer(written, vocabulary + 1) & (written < vocabulary), written.shape[1])
 
     def fits(self, shown):
-        pass
+        ungenerated(shown)

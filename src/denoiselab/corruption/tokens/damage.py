@@ -16,7 +16,7 @@ from denoiselab.corruption.base import Corrupted, Local, Written, severity
 from denoiselab.corruption.tokens.asked import All, Asked, Compared
 from denoiselab.corruption.tokens.layout import renumbered
 from denoiselab.corruption.tokens.pointwise import spoken, valid
-from denoiselab.corruption.tokens.shown import Shown
+from denoiselab.corruption.tokens.shown import Generated, Shown
 from denoiselab.corruption.tokens.special import clean, shown
 from denoiselab.corruption.tokens.where import Hit, Reach, Where
 from denoiselab.schedule import Schedule
@@ -94,7 +94,7 @@ class Text(Written):
                 context |= moved(context, step.order)
             if not link.shown.keeps:
                 context = {key: value for key, value in context.items() if key not in PLACED}
-            seen, there = step.x, step.ok
+            seen, there, context = step.x, step.ok, {**context, **step.told}
         question = self.asked(x, ok, Hit(touched, hit.opens), seen, self.links[0].reach(x.shape[1]), self.end)
         if self.asked.writes:
             context |= {"valid": there, "prefix": F.pad(question.target, (1, -1), value=self.end)}
@@ -120,8 +120,10 @@ class Text(Written):
         for link in self.links:
             spec = link.accepts(spec)
         if not self.asked.writes:
+            generates = any(link.shown.generates for link in self.links)
             facts = [*[Compared] * self.asked.compares, *[Local] * isinstance(self.asked, All)]
-            return spec.having(*facts, specials=shown(0)[:1])
+            facts += [Generated] * generates
+            return spec.having(*facts, specials=shown(0)[:1], context=["dice"] * generates)
         self.longest = self.target(length)
         return spec.having(
             Written, context=["valid", "prefix"], specials=shown(self.sentinels), target=(self.longest,),

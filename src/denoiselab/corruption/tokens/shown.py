@@ -2,15 +2,24 @@
 not, and what is asked is a text of its own. Ids are those of `special`."""
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from denoiselab.corruption.base import Corruption
 from denoiselab.corruption.tokens.layout import compact, first, laid, shuffled, shuffled_groups
 from denoiselab.corruption.tokens.special import SENTINEL
 from denoiselab.corruption.tokens.where import Hit, Reach, knows
 from denoiselab.spec import Refused, Spec
+
+
+class Generated(Corruption):
+    """A fact: what is hit is shown as tokens that a generator draws, and the denoiser holds one.
+
+    The context has `dice`, (B, L) in [0, 1), a uniform number for each place: what is drawn is a function of it.
+    """
 
 
 class Seen(NamedTuple):
@@ -19,12 +28,15 @@ class Seen(NamedTuple):
     x: Tensor  # (B, S) ids
     ok: Tensor  # (B, S) bool: where it is
     order: Tensor | None = None  # (B, L): which token stands at each place, where that is another one
+    told: Mapping[str, Tensor] = {}  # what the context gains
 
 
 class Shown(abc.ABC):
-    """`keeps`: has what is seen the length of the text? `sentinels` reserved, and may a mask be shown?"""
+    """`keeps`: has what is seen the length of the text? `sentinels` reserved, and may a mask be shown? `generates`: is
+    what is shown drawn by a generator?"""
 
     keeps: bool = True
+    generates: bool = False
     sentinels: int = 0
     masks: bool = False
 
@@ -68,6 +80,23 @@ class Mixed(Keeping):
         other = random.child("other").integers(self.vocabulary, x.shape)
         shown = torch.where(how < self.swapped + self.kept, x, self.vocabulary)
         return Seen(torch.where(hit.touched, torch.where(how < self.swapped, other, shown), x), ok)
+
+    def accepts(self, spec, most):
+        return spec
+
+
+class Drawn(Keeping):
+    """As a generator's tokens, which the denoiser draws where the mask stands: ELECTRA's (Clark et al., 2020,
+    arXiv:2003.10555). The corruption gives the mask, and the dice."""
+
+    generates, masks = True, True
+
+    def __init__(self, vocabulary: int):
+        self.vocabulary = vocabulary
+
+    def __call__(self, x, ok, hit, most, context, random):
+        dice = random.child("dice").uniform(x.shape)
+        return Seen(torch.where(hit.touched, self.vocabulary, x), ok, told={"dice": dice})
 
     def accepts(self, spec, most):
         return spec
