@@ -2,7 +2,8 @@
 
 A combination whose answer has a place for each token is trained like any denoiser. The others are `Written`: the
 network reads what is seen, (B, S), and writes the target, (B, T), token by token. S and T are the most that L tokens
-can need, so that shapes say nothing of the data.
+can need, so that shapes say nothing of the data. A text that is written is of one document: rows of several are
+refused.
 
 A `Chain` damages what a chain of links has damaged before, each link with its schedule, and asks for the first text.
 Of `touched` it knows what was hit until a link changed the length.
@@ -117,6 +118,9 @@ class Text(Written):
     def accepts(self, spec):
         spec = spoken(spec.of(("tokens",), self), self, self.vocabulary)
         length = spec.shape[0]
+        if self.asked.writes and "segment" in spec.context:
+            raise Refused("what is written is of one document, and here a row has several", "data.layout=packed",
+                          "give data.layout=padded, or windows, where one document runs on into the next")  # fmt: skip
         for link in self.links:
             spec = link.accepts(spec)
         if not self.asked.writes:

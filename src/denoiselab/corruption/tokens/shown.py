@@ -11,7 +11,7 @@ from torch import Tensor
 from denoiselab.corruption.base import Corruption
 from denoiselab.corruption.tokens.layout import compact, first, laid, shuffled, shuffled_groups
 from denoiselab.corruption.tokens.special import SENTINEL
-from denoiselab.corruption.tokens.where import Hit, Reach, knows
+from denoiselab.corruption.tokens.where import Documents, Hit, Reach, knows
 from denoiselab.spec import Refused, Spec
 
 
@@ -175,7 +175,8 @@ class PermutedTokens(Keeping):
     """In their places, but permuted: all that is hit among itself."""
 
     def __call__(self, x, ok, hit, most, context, random):
-        return reordered(x, ok, shuffled(hit.touched, random.child("order").uniform(x.shape)))
+        u = random.child("order").uniform(x.shape)
+        return reordered(x, ok, shuffled(hit.touched, u, context.get("segment")))
 
     def accepts(self, spec, most):
         return spec
@@ -186,7 +187,7 @@ class PermutedSentences(Keeping):
 
     def __call__(self, x, ok, hit, most, context, random):
         u = random.child("order").uniform(x.shape)
-        return reordered(x, ok, shuffled_groups(context["sentence"], hit.touched, ok, u))
+        return reordered(x, ok, shuffled_groups(context["sentence"], hit.touched, ok, u, context.get("segment")))
 
     def accepts(self, spec, most):
         return knows(spec, self, "sentence", "use text data that numbers its sentences, or shown=permuted_tokens")
@@ -197,10 +198,14 @@ class Rotated(Keeping):
     document rotation."""
 
     def __call__(self, x, ok, hit, most, context, random):
-        count = hit.touched.sum(1, keepdim=True)
-        by = (random.child("by").uniform((len(x), 1)).double() * count).long()
         slots, rank = first(hit.touched), torch.arange(x.shape[1], device=x.device)
-        moved = torch.where(rank < count, (rank + by) % count.clamp(min=1), rank)
+        number = Documents.of(ok, context).number.gather(1, slots)  # of what is hit, in order, then of the rest
+        hits = rank < hit.touched.sum(1, keepdim=True)
+        count = torch.zeros_like(slots).scatter_add_(1, number, hits.long())
+        begin = (count.cumsum(1) - count).gather(1, number)
+        count = count.gather(1, number)
+        by = (random.child("by").uniform(x.shape).gather(1, number).double() * count).long()
+        moved = torch.where(hits, begin + (rank - begin + by) % count.clamp(min=1), rank)
         return reordered(x, ok, torch.empty_like(slots).scatter_(1, slots, slots.gather(1, moved)))
 
     def accepts(self, spec, most):
