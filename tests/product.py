@@ -36,7 +36,8 @@ TINY_PARTS = {
        for way in ("transformers", "pretrained") for kind, of in (("encoder", "bert"), ("seq2seq", "t5"))},
     "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
-    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler not in ("one_shot", "autoregressive")},
+    **{sampler: {"steps": 3} for sampler in groups()["sampler"]
+       if sampler not in ("one_shot", "autoregressive", "beam")},
 }  # fmt: skip
 # One choice of damage is of several kinds, by what it shows and asks: a name for each beside the group's own.
 DAMAGES = {"damage:touched": {"where": "tokens", "shown": "mixed", "asked": "touched"},

@@ -32,7 +32,8 @@ class Decodes(Denoiser):
     """A fact: answers token by token.
 
     `forward` gives the belief about every place of the target (B, T), each knowing of the context's `prefix` what
-    stands up to it; the same in steps is `encode` once, then `decode` place by place.
+    stands up to it; the same in steps is `encode` once, then `decode` place by place. Memory and cache are tensors
+    whose first axis is the batch, in tuples and mappings: so rows of them can be taken.
     """
 
     @abc.abstractmethod
