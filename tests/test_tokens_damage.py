@@ -294,6 +294,14 @@ def test_combinations_without_sense_are_refused_with_a_way_out():
     ]:  # fmt: skip
         with pytest.raises(Refused, match=fix):
             Damage(level, V, Tokens(), shown, asked)
+    for shown, asked, got in [
+        (Mixed(V, 0.0, 0.0), Spans(), "shown=mask"), (Mixed(V), Spans(), "shown=mixed"),
+        (Mixed(V, 1.0, 0.0), Spans(), "shown=swapped"), (Infilled(V), Touched(), "shown=infilled"),
+        (PermutedSentences(), Spans(), "shown=permuted_sentences"), (Typos(ALPHABET), All(), "shown=typos"),
+    ]:  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            Damage(level, V, Tokens(), shown, asked)
+        assert refused.value.got == got
     plain = Spec("tokens", (40,), V)
     for where, key in ((Words(), "word"), (Sentences(), "sentence"), (Entities(), "entit")):
         with pytest.raises(Refused, match=key):

@@ -33,8 +33,9 @@ class Seen(NamedTuple):
 
 class Shown(abc.ABC):
     """`keeps`: has what is seen the length of the text? `sentinels` reserved, and may a mask be shown? `generates`: is
-    what is shown drawn by a generator?"""
+    what is shown drawn by a generator? `word` is what a configuration calls it."""
 
+    word: str
     keeps: bool = True
     generates: bool = False
     sentinels: int = 0
@@ -72,6 +73,7 @@ class Mixed(Keeping):
             )  # fmt: skip
         self.vocabulary, self.swapped, self.kept = vocabulary, swapped, kept
         self.masks = swapped + kept < 1
+        self.word = "mask" if not swapped + kept else "swapped" if swapped == 1 else "mixed"
 
     def __call__(self, x, ok, hit, most, context, random):
         if not self.swapped + self.kept:
@@ -89,6 +91,7 @@ class Drawn(Keeping):
     """As a generator's tokens, which the denoiser draws where the mask stands: ELECTRA's (Clark et al., 2020,
     arXiv:2003.10555). The corruption gives the mask, and the dice."""
 
+    word = "generated"
     generates, masks = True, True
 
     def __init__(self, vocabulary: int):
@@ -109,6 +112,7 @@ class Sentinels(Shown):
     """Each span as one sentinel, the first of a row as the first of `count` (Raffel et al., 2019, arXiv:1910.10683,
     which reserves 100)."""
 
+    word = "sentinels"
     keeps, masks = False, True
 
     def __init__(self, vocabulary: int, count: int = 100):
@@ -134,6 +138,7 @@ class Sentinels(Shown):
 class Infilled(Shown):
     """Each span as one mask, however long it is (BART's text infilling: Lewis et al., 2019, arXiv:1910.13461)."""
 
+    word = "infilled"
     keeps, masks = False, True
 
     def __init__(self, vocabulary: int):
@@ -152,6 +157,7 @@ class Infilled(Shown):
 class Deleted(Shown):
     """Not at all: what is missing, and where, is to be found out (BART's token deletion)."""
 
+    word = "deleted"
     keeps = False
 
     def __call__(self, x, ok, hit, most, context, random):
@@ -174,6 +180,8 @@ def reordered(x: Tensor, ok: Tensor, order: Tensor) -> Seen:
 class PermutedTokens(Keeping):
     """In their places, but permuted: all that is hit among itself."""
 
+    word = "permuted_tokens"
+
     def __call__(self, x, ok, hit, most, context, random):
         u = random.child("order").uniform(x.shape)
         return reordered(x, ok, shuffled(hit.touched, u, context.get("segment")))
@@ -185,17 +193,21 @@ class PermutedTokens(Keeping):
 class PermutedSentences(Keeping):
     """Sentences with a token that is hit change places among each other (BART's sentence permutation)."""
 
+    word = "permuted_sentences"
+
     def __call__(self, x, ok, hit, most, context, random):
         u = random.child("order").uniform(x.shape)
         return reordered(x, ok, shuffled_groups(context["sentence"], hit.touched, ok, u, context.get("segment")))
 
     def accepts(self, spec, most):
-        return knows(spec, self, "sentence", "use text data that numbers its sentences, or shown=permuted_tokens")
+        return knows(spec, self, "sentence", "add data.marks=[sentence]; or use shown=permuted_tokens")
 
 
 class Rotated(Keeping):
     """What is hit begins at another of its tokens, chosen uniformly, and goes on at its front: at rate 1 BART's
     document rotation."""
+
+    word = "rotated"
 
     def __call__(self, x, ok, hit, most, context, random):
         slots, rank = first(hit.touched), torch.arange(x.shape[1], device=x.device)

@@ -53,6 +53,8 @@ class Typos(Shown):
     Keeps the length where nothing is put in or left out.
     """
 
+    word = "typos"
+
     def __init__(self, alphabet: list[str], neighbor: float = 1.0, lookalike: float = 1.0, case: float = 1.0,
                  diacritic: float = 1.0, digit: float = 1.0, insertion: float = 1.0, deletion: float = 1.0,
                  transposition: float = 1.0):  # fmt: skip

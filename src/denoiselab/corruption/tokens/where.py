@@ -111,7 +111,7 @@ class Words(Where):
         return alone(length, high)
 
     def accepts(self, spec):
-        return knows(spec, self, "word", "use text data that numbers its words, or where=tokens")
+        return knows(spec, self, "word", "add data.marks=[word], or data.marks=[word,sentence]; or use where=tokens")
 
 
 class Sentences(Where):
@@ -124,7 +124,7 @@ class Sentences(Where):
         return alone(length, high)
 
     def accepts(self, spec):
-        return knows(spec, self, "sentence", "use text data that numbers its sentences, or where=tokens")
+        return knows(spec, self, "sentence", "add data.marks=[sentence]; or use where=tokens")
 
 
 class Entities(Where):
