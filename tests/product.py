@@ -36,11 +36,13 @@ TINY_PARTS = {
        for way in ("transformers", "pretrained") for kind, of in (("encoder", "bert"), ("seq2seq", "t5"))},
     "dit": {"width": 8, "layers": 1, "heads": 2, "patch": 1},
     "diffusers_unet": {"block_out_channels": [8], "attention": [1], "attention_head_dim": 4},
-    **{sampler: {"steps": 3} for sampler in groups()["sampler"] if sampler not in ("one_shot", "autoregressive")},
+    **{sampler: {"steps": 3} for sampler in groups()["sampler"]
+       if sampler not in ("one_shot", "autoregressive", "beam")},
 }  # fmt: skip
 # One choice of damage is of several kinds, by what it shows and asks: a name for each beside the group's own.
 DAMAGES = {"damage:touched": {"where": "tokens", "shown": "mixed", "asked": "touched"},
-           "damage:replaced": {"where": "tokens", "shown": "swapped", "asked": "replaced"}}  # fmt: skip
+           "damage:replaced": {"where": "tokens", "shown": "swapped", "asked": "replaced"},
+           "damage:generated": {"where": "tokens", "shown": "generated", "asked": "all"}}  # fmt: skip
 UNREAD = ""  # the choice of a group that the objective does not read
 
 

@@ -217,6 +217,12 @@ def test_ways_to_train(way, tmp_path):
     trained(tmp_path, *TINY, *(WAYS[way] if "experiment=mdlm" in WAYS[way] else [*PICTURES, *WAYS[way]]))
 
 
+def test_barts_own_damage_trains_on_text_with_sentences(tmp_path, data_root):
+    path = data_root / "text-tinyshakespeare" / "input.txt"
+    trained(tmp_path, "experiment=bart", "corruption=bart", "data=shakespeare", f"data.path={path}", "data.n=64",
+            *TINY, *SMALL["encoder_decoder"])  # fmt: skip
+
+
 def test_tensorboard_trains(tmp_path):
     pytest.importorskip("tensorboard", reason="TensorBoard is not here: pip install denoiselab[dashboard]")
     folder = trained(tmp_path, *TINY, *PICTURES, "logger=tensorboard")

@@ -221,6 +221,13 @@ def test_brackets_stand_around_runs_of_touched_tokens():
     assert rows == [["the [cat sat] on", "the [_ _] on", "the [cat] {ran} on", 2, 1]]
 
 
+def test_special_tokens_have_no_brackets_but_their_own():
+    clean, seen, said = ["a", "b", "c", "["], ["[MASK]", "[MASK]", "x", "["], ["a", "b", "c", "["]
+    _, (row,) = figures.text_rows([clean], [seen], [said], [[True, True, True, True]])
+    assert row[1] == "[MASK][MASK][x[]"
+    assert row[:1] + row[2:] == ["[abc[]", "[abc[]", 4, 4]
+
+
 def test_texts_without_their_brackets_are_the_texts():
     _, ((*texts, touched, right),) = figures.text_rows([TEXT], [SHOWN], [ANSWER], [TOUCHED])
     for text, true in zip(texts, (TEXT, SHOWN, ANSWER), strict=True):

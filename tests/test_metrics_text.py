@@ -338,6 +338,17 @@ def test_a_common_damage_scores_all_on_the_same_text(markov):
     assert not any("common" in name for name in Evaluation([], samples=8)(made, markov).values)
 
 
+def test_perplexity_at_rates_says_why_it_is_absent(markov):
+    """It is asked of masks alone."""
+    for cell, why in ((markov.spec.having(Written), "writes a text of its own"), (markov.spec, "never saw it"),
+                      (markov.spec.having(Compared, specials=("[MASK]",)), "yes or no")):  # fmt: skip
+        with pytest.raises(Refused, match="behind a mask") as refused:
+            Perplexity().accepts(cell)
+        assert why in refused.value.got
+        assert "leave this metric out" in refused.value.fix
+    assert Perplexity().accepts(markov.spec.having(specials=("[MASK]",)))
+
+
 def test_a_damage_that_a_cell_cannot_read_is_left_out_in_words(markov):
     made = module("d3pm")
     table = Table(torch.zeros(4, 6, dtype=torch.int64))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Kept, Known, Level, log_ndtr
+from denoiselab.posterior import Bernoulli, Categorical, Detected, Dirac, Gaussian, Kept, Known, Level, log_ndtr
 from denoiselab.randomness import Keyed
 
 V = 5
@@ -17,6 +17,8 @@ LOGITS = torch.tensor([[0.3, -1.0, -torch.inf, 2.0, 0.0], [5.0, 0.0, 1.0, -2.0, 
 OTHERS = torch.tensor([[0.0, 1.0, -1.0, 2.5, 0.5], [0.1, 0.2, 0.3, 0.4, 0.5]], dtype=f64)
 TOKENS = torch.tensor([3, 1])
 MASK = torch.tensor([V, V])
+HIDDEN = torch.tensor([False, True])
+COINS = tuple(Bernoulli(torch.tensor(y, dtype=f64)) for y in ([0.4, -3.0], [-1.0, -2.0]))
 SHARE = torch.tensor([0.3, 0.9], dtype=f64)
 
 
@@ -35,6 +37,8 @@ TOKEN = {
     "kept_mask": (Kept(MASK, SHARE, Categorical(LOGITS)), Kept(MASK, 1 - SHARE, Categorical(OTHERS)), V + 1),
     "kept_sure": (Kept(MASK, torch.tensor([1.0, 0.0], dtype=f64), Categorical(LOGITS)),
                   Kept(MASK, SHARE, Categorical(OTHERS)), V + 1),
+    "detected": (Detected(TOKENS, HIDDEN, COINS[0], Categorical(LOGITS)),
+                 Detected(TOKENS, HIDDEN, COINS[1], Categorical(OTHERS)), V),
     "kept_known": (Kept(MASK, SHARE, Known(TOKENS, V, f64)), Kept(MASK, 1 - SHARE, Categorical(OTHERS)), V + 1),
 }  # fmt: skip
 # Over numbers, two places.
@@ -44,7 +48,7 @@ NUMBER = {
     "gaussian_shared_width": (Gaussian(MEAN, 0.3), Gaussian(MEAN, 0.6)),
     "dirac": (Dirac(MEAN), Dirac(MEAN + 1)),
 }
-COIN = {"bernoulli": tuple(Bernoulli(torch.tensor(y, dtype=f64)) for y in ([0.4, -3.0], [-1.0, -2.0]))}
+COIN = {"bernoulli": COINS}
 ALL = {name: pair[:2] for name, pair in (TOKEN | NUMBER | COIN).items()}
 
 tokens = pytest.mark.parametrize("p, q, size", TOKEN.values(), ids=TOKEN)
@@ -58,7 +62,7 @@ def repeated(p, n):
     for name, value in fields.items():
         if isinstance(value, torch.Tensor) and value.ndim:
             fields[name] = value.expand(n, *value.shape)
-        elif isinstance(value, (Categorical, Known)):
+        elif isinstance(value, (Bernoulli, Categorical, Known)):
             fields[name] = repeated(value, n)
     return type(p)(**fields)
 

@@ -64,8 +64,8 @@ def chosen(experiment):
     text = choices["codec"] not in ("identity", "latent")
     points = choices["data"] in ("moons", "ring")
     own = {g: choices[g] for g in GROUPS[1:]}
-    if own["corruption"] == "damage" and choices["asked"] == "replaced":
-        own["corruption"] = "damage:replaced"
+    if own["corruption"] == "damage" and choices["shown"] == "generated":
+        own["corruption"] = "damage:generated"
     return ("tokens" if text else "points" if points else "image"), own
 
 
@@ -87,7 +87,7 @@ def learned(parts, agreed):
     corruption, parameterization, head, architecture, times, objective, sampler = parts
     torch.manual_seed(0)
     network = architecture.build(agreed)
-    denoiser = parameterization.build(network, corruption, head)
+    denoiser = parameterization.build(network, corruption, head, agreed)
     module = DenoisingModule(
         Parts(agreed, corruption, denoiser, times, objective, sampler), torch.optim.SGD, Constant(), 0
     )

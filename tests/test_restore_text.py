@@ -309,3 +309,37 @@ def test_the_work_grows_with_the_length_of_a_line():
         spent.append(sum(read))
         read.clear()
     assert spent[1] < 2.2 * spent[0]
+
+
+class Told(Denoiser):
+    """Says the token that the label numbers, everywhere."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def forward(self, x_t, t, *, seen=None, previous=None, label, **context):
+        assert label.shape == (len(x_t),)
+        said = label[:, None].expand_as(x_t)
+        return Categorical(torch.nn.functional.one_hot(said, self.vocabulary).float().log())
+
+
+@pytest.mark.parametrize("text", ["aaa aa\n" * 70, "aa[MASK]a\n"])
+def test_a_run_that_is_told_a_label_restores_with_it(text):
+    run = opened(length=8, specials=("[MASK]",), context=("valid", "label"))
+    run.spec = run.spec._replace(classes=5, asks=frozenset({"label"}))
+    run.denoiser = Told(run.spec.vocabulary)
+    run.wanted = None
+    letters = run.data.codec.decode(torch.arange(5)[:, None])
+    for label in (2, 3):
+        found = rewriting.restored(run, text, OneShot(), label=label).text
+        if "[MASK]" in text:
+            assert found == text.replace("[MASK]", letters[label])
+        else:
+            assert found.replace("\n", "") == letters[label] * len(text.replace("\n", ""))
+    with pytest.raises(Refused, match="label=3"):
+        rewriting.accepts(run, OneShot(), text)
+    with pytest.raises(Refused, match="number of a class"):
+        rewriting.accepts(run, OneShot(), text, label=5)
+    with pytest.raises(Refused, match="label"):
+        rewriting.accepts(opened(), OneShot(), "aa", label=1)

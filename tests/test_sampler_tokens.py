@@ -220,6 +220,10 @@ def test_what_does_not_fit_is_refused():
             step.accepts(uniform.having(Timeless))
     with pytest.raises(Refused, match="Absorbing"):
         Blocks(Ancestral(), even, 6, 2).accepts(uniform)
+    fixed = TokenMask(Linear(), V, 0.1, 0.1).accepts(Spec("tokens", (L,), V))  # no way back: ancestral does not fit
+    for sampler in (Blocks(Ancestral(), even, 6, 2), loop, Confident()):
+        with pytest.raises(Refused, match="use sampler=one_shot"):
+            sampler.accepts(fixed)
     with pytest.raises(Refused, match="3 blocks, 2 steps"):
         Blocks(Ancestral(), even, 2, 2).accepts(tokens)
     with pytest.raises(Refused, match="autoregressive, of what is written"):

@@ -278,12 +278,17 @@ def test_ours_saved_is_ours_read(tmp_path):
     assert codec.unknown(TEXT).total() == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"model_type": "bert"}', b"[]", b"a\nb\n"])
-def test_a_file_that_is_none(tmp_path, content):
+@pytest.mark.parametrize("content, got", [
+    (b"", "no JSON"), (b"{", "no JSON"), (b"\xff\xfe\x00", "can't decode"), (b"a\nb\n", "no JSON"),
+    (b'{"model_type": "bert"}', "without a model in it; its keys are model_type"), (b"[]", "no object: []"),
+    (b'{"model": {"type": "Unheard"}}', "model"),
+])  # fmt: skip
+def test_a_file_that_is_none(tmp_path, content, got):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
-    with pytest.raises(Refused, match="is no tokenizer file"):
+    with pytest.raises(Refused, match="is no tokenizer file") as refused:
         TokenizerFile(str(path)).fit("text")
+    assert got in refused.value.got
 
 
 def test_no_file_at_all(tmp_path):

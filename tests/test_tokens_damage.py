@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from common import full, keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from product import content
 
+from denoiselab import build
 from denoiselab.corruption import Batch, Chain, Compared, Damage, Local, Mixture, TokenMask, Written
 from denoiselab.corruption.tokens import (
     All,
@@ -295,6 +297,14 @@ def test_combinations_without_sense_are_refused_with_a_way_out():
     ]:  # fmt: skip
         with pytest.raises(Refused, match=fix):
             Damage(level, V, Tokens(), shown, asked)
+    for shown, asked, got in [
+        (Mixed(V, 0.0, 0.0), Spans(), "shown=mask"), (Mixed(V), Spans(), "shown=mixed"),
+        (Mixed(V, 1.0, 0.0), Spans(), "shown=swapped"), (Infilled(V), Touched(), "shown=infilled"),
+        (PermutedSentences(), Spans(), "shown=permuted_sentences"), (Typos(ALPHABET), All(), "shown=typos"),
+    ]:  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            Damage(level, V, Tokens(), shown, asked)
+        assert refused.value.got == got
     plain = Spec("tokens", (40,), V)
     for where, key in ((Words(), "word"), (Sentences(), "sentence"), (Entities(), "entit")):
         with pytest.raises(Refused, match=key):
@@ -459,6 +469,22 @@ def test_members_of_a_mixture_are_drawn_by_their_shares_and_told_by_their_mode()
     assert (hit[mode == 2] == 16).all()
 
 
+# Tay et al., 2022, arXiv:2205.05131, table 1: mean span (None: a quarter of the text, in one piece), rate, mode.
+UL2 = [(3, 0.15, "[R]"), (8, 0.15, "[R]"), (None, 0.25, "[S]"), (3, 0.5, "[X]"), (8, 0.5, "[X]"), (64, 0.15, "[X]"),
+       (64, 0.5, "[X]")]  # fmt: skip
+
+
+def test_the_shipped_mixture_is_the_published_one():
+    mixture = build.make({"corruption": content("corruption", "ul2")}, "corruption", Spec("tokens", (512,), V))
+    links = [member.links[0] for member in mixture.members]
+    got = [(getattr(link.where, "mean", None), link.high, mode) for link, mode in zip(
+        links, content("corruption", "ul2")["modes"], strict=True)]  # fmt: skip
+    assert got == UL2
+    assert [isinstance(link.where, Suffix) for link in links] == [mean is None for mean, *_ in UL2]
+    assert all(isinstance(link.shown, Sentinels) for link in links)
+    assert torch.allclose(mixture.ends.diff(), mixture.ends[:1])
+
+
 def test_members_that_are_asked_otherwise_are_refused():
     def member(shown, asked):
         return Damage(Constant(0.15), V, Suffix(), shown, asked)
@@ -472,3 +498,82 @@ def test_members_that_are_asked_otherwise_are_refused():
         Mixture(V, [member(Sentinels(V, 10), Spans())], [1.0, 2.0], ["[R]"])
     with pytest.raises(Refused, match="link"):
         Chain(V, [], Original())
+
+
+# -- rows of several documents
+
+
+def packed(n, length, seed=0):
+    """Ragged rows of several documents, two of them of one token."""
+    batch = texts(n, length, seed)
+    g = torch.Generator().manual_seed(seed + 1)
+    valid = batch.context["valid"]
+    new = (torch.rand(n, length, generator=g) < 0.2) & valid
+    new[:, 0] = False
+    new[:, 3:6] = valid[:, 3:6]
+    segment = new.cumsum(1)
+    segment = torch.where(valid, segment, segment.masked_fill(~valid, -1).amax(1, keepdim=True) + 1)
+    kept = dict(batch.context)
+    for key in ("word", "sentence"):
+        other = (kept[key][:, 1:] != kept[key][:, :-1]) | (segment[:, 1:] != segment[:, :-1])
+        kept[key] = F.pad(other.cumsum(1), (1, 0))
+    return batch._replace(context={**kept, "segment": segment})
+
+
+def documents(batch):
+    """Each document, as a row of its own, and its place: (row, first, last)."""
+    for i, (valid, segment) in enumerate(zip(batch.context["valid"], batch.context["segment"], strict=True)):
+        for number in segment[valid].unique().tolist():
+            places = ((segment == number) & valid).nonzero()[:, 0]
+            yield i, int(places[0]), int(places[-1]) + 1
+
+
+@pytest.mark.parametrize("shown", KEEPING)
+@pytest.mark.parametrize("where", wheres())
+def test_no_damage_crosses_documents_of_a_row(where, shown):
+    """Each document of a row is shown with its own tokens alone."""
+    batch, part = packed(30, 40), KEEPING[shown]
+    typos = Typos(ALPHABET, *[0.0] * 7, transposition=1.0)
+    c = ask(Damage(Constant(0.6), V, wheres()[where], typos if shown == "typos" else part, All()), batch)
+    moves = not isinstance(part, Mixed)
+    for i, a, b in documents(batch):
+        before, after = batch.x[i, a:b], c.seen[i, a:b]
+        if moves:
+            assert torch.equal(before.sort().values, after.sort().values)
+        if shown not in ("typos", "permuted_sentences"):  # which move what lies between
+            assert torch.equal(after[~c.touched[i, a:b]], before[~c.touched[i, a:b]])
+
+
+@pytest.mark.parametrize("where", ["block", "suffix", "words", "sentences", "entities"])
+def test_a_document_is_hit_in_pieces_of_its_own(where):
+    batch = packed(200, 40)
+    ok = batch.context["valid"]
+    hit = wheres()[where](ok, full(200, 0.5), 50, batch.context, keys(200)).touched
+    apart = []
+    for i, a, b in documents(batch):
+        own = hit[i, a:b]
+        runs = int((own & ~F.pad(own, (1, -1))).sum())
+        if where in ("block", "suffix"):
+            assert own.sum() == round((b - a) * 0.5)  # half to even, as torch rounds
+            assert runs <= 1
+            assert where == "block" or own[b - a - int(own.sum()) :].all()
+        elif b < 40 and ok[i, b] and (where != "entities" or batch.context["entity"][i, b - 1 : b + 1].all()):
+            apart.append(bool(hit[i, b - 1]) != bool(hit[i, b]))
+    assert where in ("block", "suffix") or 0.3 < sum(apart) / len(apart) < 0.7  # drawn apart
+
+
+@pytest.mark.parametrize("shown", ["permuted_tokens", "permuted_sentences", "rotated"])
+def test_one_document_a_row_is_damaged_as_text_without_documents(shown):
+    batch = texts(30, 40)
+    one = batch._replace(context={**batch.context, "segment": (~batch.context["valid"]).long()})
+    for where in wheres().values():
+        damage = Damage(Constant(0.6), V, where, SHOWN[shown], All())
+        assert torch.equal(ask(damage, batch).seen, ask(damage, one).seen)
+
+
+def test_what_is_written_of_several_documents_is_refused():
+    several = spec(30).having(context=["segment"])
+    for damage in (Damage(Constant(0.15), V, RandomSpans(), Sentinels(V, 100), Spans()), bart(), ul2()):
+        with pytest.raises(Refused, match=r"data\.layout=padded"):
+            damage.accepts(several)
+    assert "segment" in Damage(Constant(0.15), V, RandomSpans(), Mixed(V), Touched()).accepts(several).context

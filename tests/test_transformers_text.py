@@ -23,6 +23,7 @@ BART = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attent
 WRITERS = {"t5": T5, "bart": BART}
 ENCODERS = ("bert", "roberta", "electra")
 IN_PLACE = compose(TEXT, TokenMask(Linear(), V), TokenLogits(), Logits())
+ONE = IN_PLACE._replace(given=(S, 1))
 WRITTEN = compose(TEXT, Whole(Constant(0.3)), NextToken(), Logits())
 
 
@@ -85,6 +86,16 @@ def test_an_encoder_answers_the_clean_tokens_and_sees_no_padding(kind):
     assert not torch.equal(other, x)
     torch.testing.assert_close(network(other, noise, valid=valid)[valid], said[valid], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(network(other, noise)[valid], said[valid])
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_that_is_asked_for_one_number_has_a_head_of_its_own(kind):
+    network, (x, noise, valid, _) = built(TransformersEncoder(None, kind, *SIZES), ONE), question(1)
+    said = network(x, noise, valid=valid, unheard_of=x)
+    assert said.shape == (4, S, 1)
+    said.sum().backward()
+    assert all(p.grad is not None for p in network.head.parameters())
+    assert network.model.get_input_embeddings().weight.grad[1 + V].abs().sum() > 0 or not (x == V).any()
 
 
 @pytest.mark.parametrize("kind", [*WRITERS, "bert"])

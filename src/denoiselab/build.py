@@ -232,7 +232,7 @@ def assemble(config: dict, spec: Spec) -> Parts:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(int(config["seed"]), 0) & (2**63 - 1))
         network = agreed.architecture.build(agreed.spec)
-    denoiser = agreed.parameterization.build(network, agreed.corruption, agreed.head)
+        denoiser = agreed.parameterization.build(network, agreed.corruption, agreed.head, agreed.spec)
     return Parts(agreed.spec, agreed.corruption, denoiser, agreed.times, agreed.objective, agreed.sampler, agreed.edits,
                  agreed.guidance)  # fmt: skip
 

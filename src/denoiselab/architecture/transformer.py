@@ -22,7 +22,7 @@ def shared(width: int, layers: int, heads: int, who: object) -> None:
 
 class Transformer(Architecture):
     """A pre-norm encoder with tied embeddings (Vaswani et al., 2017, arXiv:1706.03762). It sees clean and special
-    tokens, and gives logits of the clean ones.
+    tokens, and gives logits of the clean ones, or what else is asked of each place.
 
     Padding (`valid` in the context) is not attended to, nor another document of the row (`segment`).
     """
@@ -43,14 +43,16 @@ class Transformer(Architecture):
 
 class Vocabulary(nn.Module):
     """Embeddings of all tokens, clean and special, that are also the weights of the answer's: its classes are the
-    clean tokens and the special ones that are written (Press and Wolf, 2016, arXiv:1608.05859)."""
+    clean tokens and the special ones that are written (Press and Wolf, 2016, arXiv:1608.05859). What is asked in
+    tokens' place has a head of its own: see `numbers`."""
 
     def __init__(self, spec: Spec, width: int):
         super().__init__()
-        self.classes = spec.vocabulary + spec.written
         self.tokens = nn.Embedding(spec.vocabulary + len(spec.specials), width)
-        self.bias = nn.Parameter(torch.zeros(self.classes))
         nn.init.normal_(self.tokens.weight, std=0.02)
+        self.classes = asks_tokens(spec)
+        self.bias = nn.Parameter(torch.zeros(self.classes)) if self.classes else None
+        self.head = None if self.classes else numbers(width, spec.given[-1])
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
         """Tokens (B, N) to (B, N, width); `vector` (B, width) joins each."""
@@ -58,8 +60,21 @@ class Vocabulary(nn.Module):
         return h if vector is None else h + vector[:, None]
 
     def logits(self, h: Tensor) -> Tensor:
+        if self.head is not None:
+            return self.head(h)
         table = self.tokens.weight
         return F.linear(h, table if self.classes == len(table) else table[: self.classes], self.bias)
+
+
+def asks_tokens(spec: Spec) -> int:
+    """How many tokens the answer of each place is one of; 0 where something else is asked."""
+    classes = spec.vocabulary + spec.written
+    return classes if not spec.given or spec.given[-1] == classes else 0
+
+
+def numbers(width: int, n: int) -> nn.Module:
+    """A head of n numbers a place, as ELECTRA's of one (Clark et al., 2020, arXiv:2003.10555)."""
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, n))
 
 
 class Encoder(nn.Module):

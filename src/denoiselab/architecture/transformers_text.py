@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiselab.architecture.base import Architecture, Writer, leaving_out, whole, writing
-from denoiselab.architecture.transformer import shared
+from denoiselab.architecture.transformer import asks_tokens, numbers, shared
 from denoiselab.spec import Refused, Spec, near
 
 NEEDED = "FOLDER, as save_pretrained writes it: config.json and *.safetensors"
@@ -203,7 +203,7 @@ class TransformersEncoder(OfTransformers):
         return whole(spec.of(("tokens",), self), self)
 
     def network(self, model, spec, shift):
-        return Masked(model, spec, shift)
+        return Masked(model, spec, shift) if asks_tokens(spec) else Told(model, spec, shift)
 
 
 class TransformersSeq2Seq(OfTransformers):
@@ -234,6 +234,19 @@ class Masked(nn.Module):
     def forward(self, x, noise, *, valid=None, **context):
         logits = self.model(input_ids=x + self.shift, attention_mask=mask(x, valid)).logits
         return logits[..., self.shift : self.shift + self.classes]
+
+
+class Told(nn.Module):
+    """A model without its answer, and a head of its own: for what is no token."""
+
+    def __init__(self, model: nn.Module, spec: Spec, shift: int):
+        super().__init__()
+        self.model, self.shift = model.base_model, shift
+        self.head = numbers(model.config.hidden_size, spec.given[-1])
+
+    def forward(self, x, noise, *, valid=None, **context):
+        read = self.model(input_ids=x + self.shift, attention_mask=mask(x, valid))
+        return self.head(read.last_hidden_state)
 
 
 class Writes(Writer):

@@ -5,10 +5,10 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from denoiselab.commands.arguments import sampling
+from denoiselab.commands.arguments import sampling, wished
 from denoiselab.spec import Refused
 
-PICTURES_ONLY = ("mask", "noise", "label", "caption")
+PICTURES_ONLY = ("mask", "noise")
 LISTED = 200  # pieces of a diff on the screen
 WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -23,7 +23,7 @@ def command(run, asked: dict) -> None:
 
     if given := [key for key in PICTURES_ONLY if asked[key] is not None]:
         raise Refused("this run restores text", f"{given[0]}={asked[given[0]]}", f"leave {given[0]}= out")
-    name, arguments = sampling(asked)
+    (name, arguments), wish = sampling(asked), wished(asked)
     sampler, source = run.sampler(name, **arguments), Path(asked["input"])
     letter = rewriting.letter(source)
     default = run.folder / "samples" / f"restored-{source.stem}-seed{asked['seed']}.txt"
@@ -35,9 +35,10 @@ def command(run, asked: dict) -> None:
     there = next(place for place in target.absolute().parents if place.exists())
     if not there.is_dir():
         raise Refused(f"{target} cannot be made", f"{there} is a file", "give another file: output=FILE")
-    rewriting.accepts(run, sampler, letter.text)
+    rewriting.accepts(run, sampler, letter.text, **wish)
     with bar(-(-len(letter.text) // run.spec.shape[0]), "restoring") as pulse:
-        found = rewriting.restored(run, letter.text, sampler, asked["seed"], lambda n: [pulse() for _ in range(n)])
+        found = rewriting.restored(run, letter.text, sampler, asked["seed"], lambda n: [pulse() for _ in range(n)],
+                                   **wish)  # fmt: skip
     with replacing(target) as temporary:
         temporary.write_bytes(letter.spelled(found.text).encode())
     console = Console(highlight=False, soft_wrap=True)

@@ -26,8 +26,8 @@ def complete(run, asked: dict, name: str | None, sampler, wish: dict) -> None:
     label = f"template-{name or 'own'}-n{asked['n']}-seed{asked['seed']}-{asked['weights']}-{hashed(asked)}"
     folder = Path(asked["output"] or run.folder / "samples" / label)
     began, n = time.perf_counter(), asked["n"]
-    with bar(-(-n // infilling.BATCH) * sampler.steps) as pulse:
-        found = infilling.completed(run, [template] * n, sampler, asked["seed"], pulse, **wish)
+    with bar(-(-n // asked["batch_size"]) * sampler.steps) as pulse:
+        found = infilling.completed(run, [template] * n, sampler, asked["seed"], pulse, asked["batch_size"], **wish)
     seconds = time.perf_counter() - began
     written = infilling.texts(run, found, template)
     try:

@@ -20,10 +20,11 @@ from denoiselab.corruption.base import (
 from denoiselab.corruption.degradation import Degradation, Operator
 from denoiselab.corruption.gaussian import GaussianNoise
 from denoiselab.corruption.pixel import SaltAndPepper
-from denoiselab.corruption.tokens import Chain, Compared, Damage, Mixture, Pointwise, TokenMask, TokenUniform
+from denoiselab.corruption.tokens import Chain, Compared, Damage, Generated, Mixture, Pointwise, TokenMask, TokenUniform
 
 __all__ = [
     "Absorbing", "Additive", "Batch", "Chain", "Compared", "Corrupted", "Corruption", "Damage", "Degradation",
-    "Degrading", "Discrete", "GaussianNoise", "Generative", "Local", "Markov", "Mixture", "Operator", "Pointwise",
-    "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "Written", "corrupted", "everywhere",
+    "Degrading", "Discrete", "GaussianNoise", "Generated", "Generative", "Local", "Markov", "Mixture", "Operator",
+    "Pointwise", "Reversible", "SaltAndPepper", "Terminal", "TokenMask", "TokenUniform", "Written", "corrupted",
+    "everywhere",
 ]  # fmt: skip

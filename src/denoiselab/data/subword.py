@@ -238,14 +238,31 @@ def opened(path: str | None) -> tokenizers.Tokenizer:
         raise Refused(f"codec.path says that a tokenizer lies at {file}",
                       "a folder is there" if file.is_dir() else "nothing is there", fix)  # fmt: skip
     try:
-        model = tokenizers.Tokenizer.from_str(file.read_bytes().decode("utf-8"))
+        text = file.read_bytes().decode("utf-8")
+        model = tokenizers.Tokenizer.from_str(text)
+    except UnicodeDecodeError as error:
+        raise Refused(f"{file} is no tokenizer file: it is no text", f"{error}"[:200], fix) from None
     except Exception as error:  # the library raises nothing more special
-        raise Refused(f"{file} is no tokenizer file", f"{error}".splitlines()[0][:200], fix) from None
+        raise Refused(f"{file} is no tokenizer file", strange(text, f"{error}"), fix) from None
     if not model.get_vocab_size():
         raise Refused(f"{file} is a tokenizer without a vocabulary", "0 tokens", fix)
     model.no_truncation()
     model.no_padding()
     return model
+
+
+def strange(text: str, error: str) -> str:
+    """What a file holds that is no tokenizer, in words."""
+    try:
+        found = json.loads(text)
+    except ValueError as e:
+        return f"no JSON: {e}"[:200]
+    if not isinstance(found, dict):
+        return f"JSON, but no object: {text.strip()[:60]}"
+    if not isinstance(found.get("model"), dict):
+        keys = ", ".join([*found][:8]) or "none"
+        return f"a JSON object without a model in it; its keys are {keys}"[:200]
+    return error.splitlines()[0][:200]
 
 
 def cached(kind: str, content: str, make) -> tokenizers.Tokenizer:

@@ -1,11 +1,12 @@
 """Denoisers: what the network says, turned into a posterior about clean data. `base` has the theory."""
 
-from denoiselab.denoiser.base import At, Decodes, Denoiser, Spread
+from denoiselab.denoiser.base import At, Decodes, Denoiser, Detects, Spread
 from denoiselab.denoiser.head import Head, Judgement, Large, Learned, LearnedLog, Logits, Point
 from denoiselab.denoiser.parameterization import (
     X0,
     Coefficients,
     Continuous,
+    Electra,
     Epsilon,
     Karras,
     Mu,
@@ -21,11 +22,11 @@ from denoiselab.denoiser.parameterization import (
     Velocity,
     Writing,
 )  # fmt: skip
-from denoiselab.denoiser.wrappers import Bounded, Clipped, Substituted
+from denoiselab.denoiser.wrappers import Bounded, Clipped, Detecting, Substituted
 
 __all__ = [
-    "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Epsilon", "Head",
-    "Judgement", "Karras", "Large", "Learned", "LearnedLog", "Logits", "Mu", "NextToken", "OfCoefficients",
-    "Parameterization", "Point", "Replaced", "Residual", "Spread", "Subs", "Substituted", "TokenLogits", "Tokens", "V",
-    "Velocity", "Writing",
+    "X0", "At", "Bounded", "Clipped", "Coefficients", "Continuous", "Decodes", "Denoiser", "Detecting", "Detects",
+    "Electra", "Epsilon", "Head", "Judgement", "Karras", "Large", "Learned", "LearnedLog", "Logits", "Mu", "NextToken",
+    "OfCoefficients", "Parameterization", "Point", "Replaced", "Residual", "Spread", "Subs", "Substituted",
+    "TokenLogits", "Tokens", "V", "Velocity", "Writing",
 ]  # fmt: skip

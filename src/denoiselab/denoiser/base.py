@@ -32,7 +32,8 @@ class Decodes(Denoiser):
     """A fact: answers token by token.
 
     `forward` gives the belief about every place of the target (B, T), each knowing of the context's `prefix` what
-    stands up to it; the same in steps is `encode` once, then `decode` place by place.
+    stands up to it; the same in steps is `encode` once, then `decode` place by place. Memory and cache are tensors
+    whose first axis is the batch, in tuples and mappings: so rows of them can be taken.
     """
 
     @abc.abstractmethod
@@ -46,6 +47,10 @@ class Decodes(Denoiser):
     @abc.abstractmethod
     def decode(self, token: Tensor, place: int, memory: Any, cache: Any) -> Posterior:
         """The belief (B, V) about the target's `place`, where the prefix has `token` (B,)."""
+
+
+class Detects(Denoiser):
+    """A fact: the belief is what a generator says is hidden, and what a discriminator says is replaced."""
 
 
 class Spread:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from denoiselab.corruption import Additive, Compared, Generative
+from denoiselab.corruption import Additive, Compared, Generated, Generative
 from denoiselab.denoiser.base import At, Spread, is_last
 from denoiselab.posterior import Bernoulli, Categorical, Dirac, Gaussian, Posterior
 from denoiselab.schedule import Schedule, match
@@ -99,11 +99,12 @@ def doubled(spec: Spec) -> Spec:
 
 
 class Judgement(Head):
-    """Of each token whether it is another than it was: one logit a place, the first of what the network gives."""
+    """Of each token whether it is another than it was: one logit a place."""
 
     def accepts(self, spec):
-        fix = "use posterior=categorical, or corruption=damage asked=replaced"
-        return spec.of(("tokens",), self).needs(Compared, self, fix).having(given=(*spec.shape, 1))
+        if Generated not in spec.of(("tokens",), self).facts:
+            spec.needs(Compared, self, "use posterior=categorical, or corruption=damage asked=replaced")
+        return spec.having(given=(*spec.shape, 1))
 
     def __call__(self, out, mean, at):
         return Bernoulli(mean(out)[..., 0])
@@ -113,7 +114,8 @@ class Logits(Head):
     """One of the clean tokens, or of the special ones that are written, at each place."""
 
     def accepts(self, spec):
-        spec = spec.of(("tokens",), self).refuses(Compared, self, "use posterior=bernoulli")
+        for fact in (Compared, Generated):
+            spec = spec.of(("tokens",), self).refuses(fact, self, "use posterior=bernoulli")
         return spec.having(given=(*(spec.target or spec.shape), spec.vocabulary + spec.written))
 
     def __call__(self, out, mean, at):

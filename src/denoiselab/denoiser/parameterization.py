@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Selective, Writer
-from denoiselab.corruption import Absorbing, Additive, Compared, Corruption, Discrete, Terminal, Written
-from denoiselab.denoiser.base import At, Decodes, Denoiser
+from denoiselab.architecture.base import Architecture, Selective, Writer
+from denoiselab.corruption import Absorbing, Additive, Compared, Corruption, Discrete, Generated, Terminal, Written
+from denoiselab.denoiser.base import At, Decodes, Denoiser, Detects
 from denoiselab.denoiser.head import Head, Logits
-from denoiselab.denoiser.wrappers import Substituted
+from denoiselab.denoiser.wrappers import Detecting, Substituted
 from denoiselab.posterior import Chosen, Posterior
 from denoiselab.schedule import LOUDEST, Schedule, match
 from denoiselab.spec import CONTINUOUS, Refused, Spec
@@ -113,7 +113,8 @@ class Parameterization(abc.ABC):
     def accepts(self, spec: Spec) -> Spec: ...
 
     @abc.abstractmethod
-    def build(self, network: nn.Module, corruption: Corruption, head: Head) -> Denoiser: ...
+    def build(self, network: nn.Module, corruption: Corruption, head: Head, spec: Spec | None = None) -> Denoiser:
+        """Around a network of what was agreed; `spec` says that to those that hold another network too."""
 
 
 class OfCoefficients(Parameterization):
@@ -123,7 +124,7 @@ class OfCoefficients(Parameterization):
     def coefficients(self, t: Tensor, alpha: Tensor, sigma: Tensor) -> Coefficients:
         """All of the shape of t."""
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         return Continuous(network, corruption.schedule, self.coefficients, head)
 
 
@@ -221,7 +222,7 @@ class Mu(Parameterization):
         fix = "use a schedule that is a table of steps, such as schedule=linear_beta, or parameterization=x0"
         return spec.of(CONTINUOUS, self).needs(Additive, self, KNOWN_SIGMA).needs(Discrete, self, fix)
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         of = partial(self.coefficients, corruption.schedule)
         return Continuous(network, corruption.schedule, lambda t, alpha, sigma: of(t), head)
 
@@ -233,11 +234,11 @@ class TokenLogits(Parameterization):
     """The network says the logits of the clean tokens."""
 
     def accepts(self, spec):
-        return spec.of(("tokens",), self).refuses(Written, self, WRITTEN).refuses(
-            Compared, self, "use parameterization=replaced"
-        )  # fmt: skip
+        spec = spec.of(("tokens",), self).refuses(Written, self, WRITTEN)
+        spec = spec.refuses(Compared, self, "use parameterization=replaced")
+        return spec.refuses(Generated, self, "use parameterization=electra, or shown=mask")
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         return Tokens(network, corruption.schedule, head)
 
 
@@ -249,8 +250,34 @@ class Replaced(Parameterization):
         fix = "use parameterization=logits, or corruption=damage shown=swapped asked=replaced"
         return spec.of(("tokens",), self).needs(Compared, self, fix)
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         return Tokens(network, corruption.schedule, head)
+
+
+class Electra(Parameterization):
+    """Two networks: a small `generator` says what the mask hides, and of the text with its draws the network says which
+    tokens are replaced (Clark et al., 2020, arXiv:2003.10555). Nothing learns through a draw, and no embeddings are
+    shared."""
+
+    def __init__(self, generator: Architecture):
+        self.generator = generator
+
+    def accepts(self, spec):
+        fix = "use parameterization=logits, or corruption=damage shown=generated asked=all"
+        spec = spec.of(("tokens",), self).needs(Generated, self, fix)
+        self.generator.accepts(guessing(spec))
+        return spec.having(Detects)
+
+    def build(self, network, corruption, head, spec=None):
+        assert spec is not None, "the generator needs to know what was agreed"
+        plan = self.generator
+        guess = Tokens(plan.build(plan.accepts(guessing(spec))), corruption.schedule, Logits())
+        return Detecting(guess, Tokens(network, corruption.schedule, head), corruption.mask)
+
+
+def guessing(spec: Spec) -> Spec:
+    """What is agreed with a generator: it gives logits of the clean tokens."""
+    return spec._replace(given=(*spec.shape, spec.vocabulary))
 
 
 class Subs(Parameterization):
@@ -261,7 +288,7 @@ class Subs(Parameterization):
             Absorbing, self, "use parameterization=logits, or corruption=token_mask"
         )  # fmt: skip
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         return Substituted(Tokens(network, corruption.schedule, head), corruption.mask)
 
 
@@ -273,7 +300,7 @@ class NextToken(Parameterization):
         fix = "use parameterization=logits, corruption=bart, or damage that asks for a text: asked=spans, original"
         return spec.of(("tokens",), self).needs(Written, self, fix).having(Decodes)
 
-    def build(self, network, corruption, head):
+    def build(self, network, corruption, head, spec=None):
         if not isinstance(network, Writer):
             fix = "use architecture=encoder_decoder or decoder; a network of yours subclasses Writer"
             raise Refused("NextToken needs a network that writes token by token", type(network).__name__, fix)

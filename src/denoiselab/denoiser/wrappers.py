@@ -3,9 +3,10 @@
 import dataclasses
 
 import torch
+from torch import Tensor
 
-from denoiselab.denoiser.base import Denoiser, is_last
-from denoiselab.posterior import Categorical, Chosen, Gaussian
+from denoiselab.denoiser.base import Denoiser, Detects, is_last
+from denoiselab.posterior import Categorical, Chosen, Detected, Gaussian
 from denoiselab.schedule import Schedule, match
 
 
@@ -24,6 +25,25 @@ class Substituted(Denoiser):
         hidden = x_t == self.mask
         known = belief.at(torch.where(hidden, 0, x_t)).mean.log()
         return Categorical(torch.where(hidden[..., None], belief.logits, known))
+
+
+class Detecting(Detects):
+    """A `generator` (a belief about clean tokens) fills in what the mask hides, and a `discriminator` (a belief about
+    each token, whether it is another than it was) reads that. What is drawn is a function of `dice`, (B, L) in [0, 1),
+    of the context; without it the likeliest token is taken."""
+
+    def __init__(self, generator: Denoiser, discriminator: Denoiser, mask: int):
+        super().__init__()
+        self.generator, self.discriminator, self.mask = generator, discriminator, mask
+
+    def forward(self, x_t, t, *, seen=None, previous=None, asked=None, dice: Tensor | None = None, **context):
+        seen = x_t if seen is None else seen
+        guess = self.generator(seen, t, **context)
+        with torch.no_grad():
+            drawn = guess.mode if dice is None else guess.quantile(dice)
+            hidden = seen == self.mask
+            filled = torch.where(hidden, drawn, seen)
+        return Detected(filled, hidden, self.discriminator(filled, t, **context), guess)
 
 
 class Bounded(Denoiser):

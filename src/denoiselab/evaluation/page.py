@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from denoiselab.evaluation.figures import PLAIN, RIGHT, TOUCHED, WRONG, Words, marked
+from denoiselab.evaluation.figures import NAMED, PLAIN, RIGHT, TOUCHED, WRONG, Words, marked
 from denoiselab.files import replacing
 
-CLASSES = {PLAIN: "", TOUCHED: "touched", RIGHT: "right", WRONG: "wrong"}
+CLASSES = {PLAIN: "", TOUCHED: "touched", NAMED: "touched", RIGHT: "right", WRONG: "wrong"}
 HEAD = """<!doctype html>
 <meta charset="utf-8">
 <title>restored</title>

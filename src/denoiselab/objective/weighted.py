@@ -1,6 +1,6 @@
 """A weighted cost, and the sum of objectives."""
 
-from denoiselab.denoiser import Spread
+from denoiselab.denoiser import Detects, Spread
 from denoiselab.objective.base import Likelihood, Objective
 from denoiselab.objective.cost import Cost, InX, Scale
 from denoiselab.objective.weight import Weight
@@ -28,7 +28,8 @@ class Weighted(Objective):
 
     def accepts(self, spec):
         fix = "use objective=hybrid, which teaches the width, or posterior=dirac"
-        return self.scale.accepts(self.weight.accepts(self.cost.accepts(spec.refuses(Spread, self, fix))))
+        spec = spec.refuses(Spread, self, fix).refuses(Detects, self, "use objective=electra")
+        return self.scale.accepts(self.weight.accepts(self.cost.accepts(spec)))
 
 
 class Sum(Objective):

@@ -29,9 +29,12 @@ class Categorical(Posterior):
         return self.logits.argmax(-1)
 
     def sample(self, random):
-        """Inverse transform: one uniform draw a position, however large V is."""
+        return self.quantile(random.uniform((*self.logits.shape[:-1], 1))[..., 0])
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """The inverse transform of u (*) in [0, 1): one uniform number a position, however large V is."""
         c = self.mean.cumsum(-1)
-        u = random.uniform((*c.shape[:-1], 1)).to(c) * c[..., -1:]
+        u = u[..., None].to(c) * c[..., -1:]
         return torch.searchsorted(c, u, right=True)[..., 0].clamp(max=c.shape[-1] - 1)
 
     def log_prob(self, x):

@@ -30,7 +30,6 @@ from denoiselab.spec import Refused, Spec
 
 MASK = "[MASK]"
 HOLE = re.compile(r"\[MASK(?:\*(\d{1,6}))?\]")
-BATCH = 64  # texts at a time
 
 
 class Template(NamedTuple):
@@ -92,17 +91,17 @@ def accepts(run: Run, sampler: Sampler) -> Spec:
 
 @torch.no_grad()
 def completed(run: Run, templates: Sequence[Template], sampler: Sampler, seed: int = 0,
-              pulse: Callable[[], None] = nothing, **asked) -> Tensor:  # fmt: skip
+              pulse: Callable[[], None] = nothing, batch_size: int = 256, **asked) -> Tensor:  # fmt: skip
     """The templates with their holes filled, ids (N, L), on the CPU. Row i is a function of (seed, i), of its template
-    and of what is `asked` (label=3, where the run is told)."""
+    and of what is `asked` (label=3, where the run is told), whatever the batch size."""
     agreed, device, done = accepts(run, sampler), run.module.device, []
     context = run.wanted(len(templates), agreed, **asked)
-    for first in range(0, len(templates), BATCH):
-        part = templates[first : first + BATCH]
+    for first in range(0, len(templates), batch_size):
+        part = templates[first : first + batch_size]
         ids, hidden = (torch.stack([t[i] for t in part]).to(device) for i in (0, 1))
         there = torch.arange(ids.shape[1], device=device) < torch.tensor([[t.size] for t in part], device=device)
         random = Keyed.of(seed, 7, torch.arange(first, first + len(part), device=device))
-        own = {name: value[first : first + BATCH].to(device) for name, value in context.items()}
+        own = {name: value[first : first + batch_size].to(device) for name, value in context.items()}
         found = filled(run, agreed, ids, hidden, there, sampler, random, pulse, own)
         done.append(torch.where(hidden, found, ids).cpu())
     return torch.cat(done)

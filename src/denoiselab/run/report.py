@@ -1,10 +1,12 @@
 """What a run shows a person: pictures or text in samples/, and a table on the screen."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table as Screen
 from torch import Tensor
@@ -135,8 +137,18 @@ def nexts(folder: Path, summary: dict) -> list[str]:
         f"{looks}   # " + ("the trajectory, and what is recovered from each t" if generates else "what is recovered"),
         again + ("   # more samples, in fewer steps" if generates else "   # other systems of the same grid"),
         *asks,
-        "denoiselab train -m schedule=cosine,linear seed=0,1   # a sweep of four",
+        sweep(fit),
     ]
+
+
+def sweep(fit: Path) -> str:
+    """A first sweep: the cell of a run with other seeds, or, of the default, another schedule too."""
+    file = fit / "overrides.yaml"
+    words = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
+    own = " ".join(shlex.quote(word) for word in words or [] if not word.startswith("seed="))
+    if not own:
+        return "denoiselab train -m schedule=cosine,linear seed=0,1   # a sweep of four"
+    return f"denoiselab train -m {own} seed=0,1,2   # the same, with three seeds"
 
 
 def wished(path: Path) -> str:

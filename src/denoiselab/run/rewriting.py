@@ -22,6 +22,7 @@ from torch import Tensor
 from denoiselab.corruption import Absorbing
 from denoiselab.corruption.base import Written
 from denoiselab.data.tokenizer import UNKNOWN, Tokenizer
+from denoiselab.evaluation.asked import Wish, wishes
 from denoiselab.randomness import Keyed
 from denoiselab.run import infilling
 from denoiselab.run.infilling import HOLE, MASK
@@ -82,9 +83,13 @@ def letter(path: Path) -> Letter:
     return Letter(LINE_END.sub("\n", text), LINE_END.findall(text), marked)
 
 
-def accepts(run: Run, sampler: Sampler, text: str) -> Spec:
-    """What is agreed of restoring a text; raises `Refused`."""
+def accepts(run: Run, sampler: Sampler, text: str, **asked: Wish) -> Spec:
+    """What is agreed of restoring a text; raises `Refused`, also where the run is to be told what the text is."""
     agreed = sampler.accepts(run.spec)
+    for name in sorted((agreed.asks & {"label", "caption"}) - {*asked}):
+        example = "label=3" if name == "label" else f'{name}="a word"'
+        raise Refused(f"this run is told the {name} of a text", f"no {name}=", f"give {name}=, such as {example}")
+    wishes(run.data, agreed, 1, asked)
     if HOLE.search(text):
         if empty := next((hole for hole in HOLE.finditer(text) if hole[1] and not int(hole[1])), None):
             raise Refused("a hole is of one token or more", empty[0], f"give {MASK}, or [MASK*2] and more")
@@ -152,10 +157,11 @@ def readable(codec: Tokenizer, text: str) -> str:
 
 @torch.no_grad()
 def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
-             pulse: Callable[[int], None] = lambda done: None) -> Restored:  # fmt: skip
-    """A text by \\n, restored. Piece i is a function of (seed, i) and of what is in it. `pulse` is told how many pieces
-    are done."""
-    agreed, codec, holes = accepts(run, sampler, text), run.data.codec, bool(HOLE.search(text))
+             pulse: Callable[[int], None] = lambda done: None, **wish: Wish) -> Restored:  # fmt: skip
+    """A text by \\n, restored. Piece i is a function of (seed, i), of what is in it and of what all are told to be
+    (label=3; of several the first). `pulse` is told how many pieces are done."""
+    agreed, codec, holes = accepts(run, sampler, text, **wish), run.data.codec, bool(HOLE.search(text))
+    told = {name: value.to(run.module.device) for name, value in wishes(run.data, agreed, 1, wish).items()}
     # A hole is a character that no text has: as many as it has tokens.
     hole = next(c for c in map(chr, range(0xFDD0, 0xFDF0)) if c not in text)
     text = HOLE.sub(lambda found: hole * int(found[1] or 1), text)
@@ -172,7 +178,8 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
         some = asked[first : first + BATCH]
         device = run.module.device
         random = Keyed.of(seed, 9, torch.tensor(some, device=device))
-        for i, said in zip(some, how(run, [pieces[i] for i in some], sampler, random), strict=True):
+        own = {name: value.expand(len(some), *value.shape[1:]) for name, value in told.items()}
+        for i, said in zip(some, how(run, [pieces[i] for i in some], sampler, random, own), strict=True):
             left += said is None
             answer[i] = pieces[i] if said is None else said
         pulse(len(some))
@@ -193,10 +200,11 @@ def laid(run: Run, pieces: list[str]) -> tuple[Tensor, Tensor]:
     return x.to(device), there.to(device)
 
 
-def corrected(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
+def corrected(run: Run, pieces: list[str], sampler: Sampler, random, told: dict) -> list[str | None]:
     """Token by token, of equal length. Line ends stay where they are, and none is new."""
     codec, (x, there) = run.data.codec, laid(run, pieces)
-    said = sampler(run.denoiser, run.corruption, x, torch.ones(len(x), device=x.device), random, valid=there)
+    said = sampler(run.denoiser, run.corruption, x, torch.ones(len(x), device=x.device), random, valid=there,
+                   **told)  # fmt: skip
     known = codec.decode(torch.arange(codec.size)[:, None])
     breaks = torch.tensor(["\n" in word or "\r" in word for word in known], device=x.device)
     said = torch.where(breaks[x] | breaks[said], x, said).cpu()
@@ -218,12 +226,12 @@ def joined(codec: Tokenizer, ids: Tensor, piece: str) -> str | None:
     return text if same and text.count(UNKNOWN) <= piece.count(UNKNOWN) else None
 
 
-def written(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
+def written(run: Run, pieces: list[str], sampler: Sampler, random, told: dict) -> list[str | None]:
     """By runs that write a text of their own, of any length. Characters that are not known are put back in turn, and
     white space at the ends of a piece is kept: what such runs are trained on has none. None: also where an answer has
     no text or no end, for then the last of it is missing."""
     codec, (x, there) = run.data.codec, laid(run, [piece.strip() for piece in pieces])
-    context = {"valid": there}
+    context = {**told, "valid": there}
     said = sampler(run.denoiser, run.corruption, x, torch.ones(len(x), device=x.device), random, **context)
     whole, filled = run.corruption.rebuilt(x, said, context)
     ended = (said == run.corruption.end).any(1).tolist()
@@ -243,14 +251,14 @@ def written(run: Run, pieces: list[str], sampler: Sampler, random) -> list[str |
     return answers
 
 
-def filled(hole: str, run: Run, pieces: list[str], sampler: Sampler, random) -> list[str | None]:
+def filled(hole: str, run: Run, pieces: list[str], sampler: Sampler, random, told: dict) -> list[str | None]:
     """Holes within pieces, all else kept."""
     codec, agreed, device = run.data.codec, infilling.accepts(run, sampler), run.module.device
     known = [MASK.join(readable(codec, part) for part in piece.split(hole)) for piece in pieces]
     templates = [infilling.read(text, codec, run.spec.shape[0]) for text in known]
     ids, hidden = (torch.stack([t[i] for t in templates]).to(device) for i in (0, 1))
     there = torch.arange(ids.shape[1], device=device) < torch.tensor([[t.size] for t in templates], device=device)
-    found = infilling.filled(run, agreed, ids, hidden, there, sampler, random, nothing, {})
+    found = infilling.filled(run, agreed, ids, hidden, there, sampler, random, nothing, {**told})
     answers: list[str | None] = []
     for piece, template, row in zip(pieces, templates, torch.where(hidden, found, ids).cpu(), strict=True):
         # Holes side by side are one run of tokens.

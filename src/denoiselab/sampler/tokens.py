@@ -201,7 +201,7 @@ class Blocks(Sampler):
         return self.step.calls * self.steps
 
     def accepts(self, spec):
-        spec = spec.of(("tokens",), self).needs(Absorbing, self, HIDES)
+        spec = spec.of(("tokens",), self).needs(Reversible, self, ONE_SHOT).needs(Absorbing, self, HIDES)
         if 0 in (shares := self.shares(spec.shape[0])):
             got = f"{len(shares)} blocks, {self.steps} steps"
             raise Refused(f"every block of {self.size} tokens takes a move", got,

@@ -6,6 +6,8 @@ from denoiselab.corruption.tokens.mixture import Mixture
 from denoiselab.corruption.tokens.pointwise import Pointwise, TokenMask, TokenUniform, spoken, valid
 from denoiselab.corruption.tokens.shown import (
     Deleted,
+    Drawn,
+    Generated,
     Infilled,
     Mixed,
     PermutedSentences,
@@ -26,7 +28,9 @@ __all__ = [
     "Compared",
     "Damage",
     "Deleted",
+    "Drawn",
     "Entities",
+    "Generated",
     "GeometricSpans",
     "Infilled",
     "Link",

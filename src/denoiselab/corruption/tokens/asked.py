@@ -66,8 +66,8 @@ class InPlace(Asked):
         for way in shown:
             if not way.keeps:
                 raise Refused(
-                    f"asked={type(self).__name__.lower()} asks for each token in its place, and shown="
-                    f"{type(way).__name__.lower()} changes how many there are", type(way).__name__,
+                    f"asked={type(self).__name__.lower()} asks for each token in its place, and shown={way.word} "
+                    "changes how many there are", f"shown={way.word}",
                     "use asked=original, or asked=spans with shown=sentinels",
                 )  # fmt: skip
 
@@ -98,8 +98,12 @@ class Replaced(InPlace):
     def fits(self, shown):
         super().fits(shown)
         if any(way.masks for way in shown):
-            raise Refused("asked=replaced is no question where the mask is shown", "shown with a mask",
-                          "use shown=swapped, permuted_tokens or rotated")  # fmt: skip
+            got = ", ".join(f"shown={way.word}" for way in shown)
+            raise Refused(
+                "asked=replaced is no question where the mask is shown", got,
+                "use shown=swapped, permuted_tokens or rotated; of a generator's tokens: shown=generated asked=all "
+                "parameterization=electra objective=electra",
+            )  # fmt: skip
 
 
 # -- written -----------------------------------------------------------------------------------------------
@@ -108,6 +112,13 @@ class Replaced(InPlace):
 def answer(written: Tensor, end: int) -> Tensor:
     """What comes before the first `end`, (B, T) bool."""
     return (written == end).cumsum(1) == 0
+
+
+def ungenerated(shown: list[Shown]) -> None:
+    """Refuses what a generator would draw: who writes reads it as it is."""
+    if any(way.generates for way in shown):
+        raise Refused("shown=generated asks for each token in its place", "an answer that is written",
+                      "use asked=all or touched, or shown=mask")  # fmt: skip
 
 
 class Spans(Asked):
@@ -138,8 +149,9 @@ class Spans(Asked):
         return compact(both.gather(1, order), there.gather(1, order), both.shape[1])
 
     def fits(self, shown):
+        ungenerated(shown)
         if not (len(shown) == 1 and isinstance(shown[0], Sentinels)):
-            got = ", ".join(type(way).__name__ for way in shown)
+            got = ", ".join(f"shown={way.word}" for way in shown)
             raise Refused(
                 "asked=spans asks what each sentinel stands for", got, "use shown=sentinels, or asked=original"
             )
@@ -162,4 +174,4 @@ class Original(Asked):
         return compact(written, answer(written, vocabulary + 1) & (written < vocabulary), written.shape[1])
 
     def fits(self, shown):
-        pass
+        ungenerated(shown)

@@ -2,7 +2,8 @@
 
 A combination whose answer has a place for each token is trained like any denoiser. The others are `Written`: the
 network reads what is seen, (B, S), and writes the target, (B, T), token by token. S and T are the most that L tokens
-can need, so that shapes say nothing of the data.
+can need, so that shapes say nothing of the data. A text that is written is of one document: rows of several are
+refused.
 
 A `Chain` damages what a chain of links has damaged before, each link with its schedule, and asks for the first text.
 Of `touched` it knows what was hit until a link changed the length.
@@ -16,7 +17,7 @@ from denoiselab.corruption.base import Corrupted, Local, Written, severity
 from denoiselab.corruption.tokens.asked import All, Asked, Compared, Spans
 from denoiselab.corruption.tokens.layout import renumbered
 from denoiselab.corruption.tokens.pointwise import spoken, valid
-from denoiselab.corruption.tokens.shown import Shown
+from denoiselab.corruption.tokens.shown import Generated, Shown
 from denoiselab.corruption.tokens.special import clean, shown
 from denoiselab.corruption.tokens.where import Hit, Reach, Where
 from denoiselab.schedule import Schedule
@@ -94,7 +95,7 @@ class Text(Written):
                 context |= moved(context, step.order)
             if not link.shown.keeps:
                 context = {key: value for key, value in context.items() if key not in PLACED}
-            seen, there = step.x, step.ok
+            seen, there, context = step.x, step.ok, {**context, **step.told}
         hit = hit if touched is hit.touched else Hit(touched)
         question = self.asked(x, ok, hit, seen, self.links[0].reach(x.shape[1]), self.end)
         if self.asked.writes:
@@ -136,11 +137,16 @@ class Text(Written):
     def accepts(self, spec):
         spec = spoken(spec.of(("tokens",), self), self, self.vocabulary)
         length = spec.shape[0]
+        if self.asked.writes and "segment" in spec.context:
+            raise Refused("what is written is of one document, and here a row has several", "data.layout=packed",
+                          "give data.layout=padded, or windows, where one document runs on into the next")  # fmt: skip
         for link in self.links:
             spec = link.accepts(spec)
         if not self.asked.writes:
+            generates = any(link.shown.generates for link in self.links)
             facts = [*[Compared] * self.asked.compares, *[Local] * isinstance(self.asked, All)]
-            return spec.having(*facts, specials=shown(0)[:1])
+            facts += [Generated] * generates
+            return spec.having(*facts, specials=shown(0)[:1], context=["dice"] * generates)
         self.longest = self.target(length)
         return spec.having(
             Written, context=["valid", "prefix"], specials=shown(self.sentinels), target=(self.longest,),

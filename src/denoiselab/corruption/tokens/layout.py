@@ -31,10 +31,13 @@ def laid(x: Tensor, keep: Tensor, opens: Tensor, width: int, special: int, numbe
     return cleared(out, there), there
 
 
-def shuffled(chosen: Tensor, u: Tensor) -> Tensor:
-    """Indices (B, N) that permute the chosen places of each row among themselves, in the order of u in [0, 1)."""
-    index = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
-    which = torch.where(chosen, u, 1.0 + index).argsort(dim=1, stable=True)  # the chosen by u, then the others in order
+def shuffled(chosen: Tensor, u: Tensor, group: Tensor | None = None) -> Tensor:
+    """Indices (B, N) that permute the chosen places of each row among themselves, in the order of u in [0, 1); those of
+    a `group`, (B, N) numbers below N that never fall, among themselves alone."""
+    n = chosen.shape[1]
+    index = torch.arange(n, device=chosen.device).expand_as(chosen)
+    u = u.double() if group is None else u.double() + group
+    which = torch.where(chosen, u, n + index).argsort(dim=1, stable=True)  # the chosen by u, then the others in order
     return index.scatter(1, first(chosen), which)
 
 
@@ -46,15 +49,17 @@ def first(chosen: Tensor) -> Tensor:
     return torch.empty_like(index).scatter_(1, place, index)
 
 
-def shuffled_groups(group: Tensor, touched: Tensor, ok: Tensor, u: Tensor) -> Tensor:
+def shuffled_groups(group: Tensor, touched: Tensor, ok: Tensor, u: Tensor, within: Tensor | None = None) -> Tensor:
     """Indices (B, L) that permute the groups with a touched token among themselves. Groups are runs of tokens with one
-    number below L; numbers never fall."""
+    number below L; numbers never fall. Those `within` a larger one, numbered likewise, among themselves alone."""
     n = int(group.max()) + 1 if group.device.type == "cpu" and group.numel() else group.shape[1]  # a GPU would wait
     zero, u = group.new_zeros(len(group), n), u[:, :n]
     size = zero.scatter_add(1, group, ok.long())
     begin = size.cumsum(1) - size
     chosen = zero.scatter_add(1, group, (touched & ok).long()) > 0
-    sequence = shuffled(chosen, u)
+    if within is not None:  # of each group; the places of numbers that no group has are behind
+        within = torch.full_like(zero, n).scatter_reduce_(1, group, within, "amin")
+    sequence = shuffled(chosen, u, within)
     sizes = size.gather(1, sequence)
     moved = torch.empty_like(size).scatter_(1, sequence, sizes.cumsum(1) - sizes)  # where each group begins now
     index = torch.arange(group.shape[1], device=group.device).expand_as(group)

@@ -2,15 +2,24 @@
 not, and what is asked is a text of its own. Ids are those of `special`."""
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from denoiselab.corruption.base import Corruption
 from denoiselab.corruption.tokens.layout import compact, first, laid, shuffled, shuffled_groups
 from denoiselab.corruption.tokens.special import SENTINEL, cleared, masked
 from denoiselab.corruption.tokens.where import Hit, Reach, knows
 from denoiselab.spec import Refused, Spec
+
+
+class Generated(Corruption):
+    """A fact: what is hit is shown as tokens that a generator draws, and the denoiser holds one.
+
+    The context has `dice`, (B, L) in [0, 1), a uniform number for each place: what is drawn is a function of it.
+    """
 
 
 class Seen(NamedTuple):
@@ -19,14 +28,18 @@ class Seen(NamedTuple):
     x: Tensor  # (B, S) ids
     ok: Tensor  # (B, S) bool: where it is
     order: Tensor | None = None  # (B, L): which token stands at each place, where that is another one
+    told: Mapping[str, Tensor] = {}  # what the context gains
 
 
 class Shown(abc.ABC):
     """`keeps`: has what is seen the length of the text? `hides`: is nothing of a token that is hit to be seen?
-    `sentinels` reserved, and may a mask be shown?"""
+    `sentinels` reserved, and may a mask be shown? `generates`: is what is shown drawn by a generator? `word` is what a
+    configuration calls it."""
 
+    word: str
     keeps: bool = True
     hides: bool = False
+    generates: bool = False
     sentinels: int = 0
     masks: bool = False
 
@@ -62,9 +75,28 @@ class Mixed(Keeping):
             )  # fmt: skip
         self.vocabulary, self.swapped, self.kept = vocabulary, swapped, kept
         self.masks, self.hides = swapped + kept < 1, swapped + kept == 0
+        self.word = "mask" if not swapped + kept else "swapped" if swapped == 1 else "mixed"
 
     def __call__(self, x, ok, hit, most, context, random):
         return Seen(masked(x, hit.touched, self.vocabulary, self.swapped, self.kept, random.child("how")), ok)
+
+    def accepts(self, spec, most):
+        return spec
+
+
+class Drawn(Keeping):
+    """As a generator's tokens, which the denoiser draws where the mask stands: ELECTRA's (Clark et al., 2020,
+    arXiv:2003.10555). The corruption gives the mask, and the dice."""
+
+    word = "generated"
+    generates, masks = True, True
+
+    def __init__(self, vocabulary: int):
+        self.vocabulary = vocabulary
+
+    def __call__(self, x, ok, hit, most, context, random):
+        dice = random.child("dice").uniform(x.shape)
+        return Seen(torch.where(hit.touched, self.vocabulary, x), ok, told={"dice": dice})
 
     def accepts(self, spec, most):
         return spec
@@ -77,6 +109,7 @@ class Sentinels(Shown):
     """Each span as one sentinel, the first of a row as the first of `count` (Raffel et al., 2019, arXiv:1910.10683,
     which reserves 100)."""
 
+    word = "sentinels"
     keeps, hides, masks = False, True, True
 
     def __init__(self, vocabulary: int, count: int = 100):
@@ -102,6 +135,7 @@ class Sentinels(Shown):
 class Infilled(Shown):
     """Each span as one mask, however long it is (BART's text infilling: Lewis et al., 2019, arXiv:1910.13461)."""
 
+    word = "infilled"
     keeps, hides, masks = False, True, True
 
     def __init__(self, vocabulary: int):
@@ -120,6 +154,7 @@ class Infilled(Shown):
 class Deleted(Shown):
     """Not at all: what is missing, and where, is to be found out (BART's token deletion)."""
 
+    word = "deleted"
     keeps, hides = False, True
 
     def __call__(self, x, ok, hit, most, context, random):
@@ -142,8 +177,11 @@ def reordered(x: Tensor, ok: Tensor, order: Tensor) -> Seen:
 class PermutedTokens(Keeping):
     """In their places, but permuted: all that is hit among itself."""
 
+    word = "permuted_tokens"
+
     def __call__(self, x, ok, hit, most, context, random):
-        return reordered(x, ok, shuffled(hit.touched, random.child("order").uniform(x.shape)))
+        u = random.child("order").uniform(x.shape)
+        return reordered(x, ok, shuffled(hit.touched, u, context.get("segment")))
 
     def accepts(self, spec, most):
         return spec
@@ -152,23 +190,35 @@ class PermutedTokens(Keeping):
 class PermutedSentences(Keeping):
     """Sentences with a token that is hit change places among each other (BART's sentence permutation)."""
 
+    word = "permuted_sentences"
+
     def __call__(self, x, ok, hit, most, context, random):
         u = random.child("order").uniform(x.shape)
-        return reordered(x, ok, shuffled_groups(context["sentence"], hit.touched, ok, u))
+        return reordered(x, ok, shuffled_groups(context["sentence"], hit.touched, ok, u, context.get("segment")))
 
     def accepts(self, spec, most):
-        return knows(spec, self, "sentence", "use text data that numbers its sentences, or shown=permuted_tokens")
+        return knows(spec, self, "sentence", "add data.marks=[sentence]; or use shown=permuted_tokens")
 
 
 class Rotated(Keeping):
     """What is hit begins at another of its tokens, chosen uniformly, and goes on at its front: at rate 1 BART's
     document rotation."""
 
+    word = "rotated"
+
     def __call__(self, x, ok, hit, most, context, random):
-        count = hit.touched.sum(1, keepdim=True)
-        by = (random.child("by").uniform((len(x), 1)).double() * count).long()
         slots, rank = first(hit.touched), torch.arange(x.shape[1], device=x.device)
-        moved = rank + cleared(by - cleared(count, rank + by >= count), rank < count)
+        count, begin = hit.touched.sum(1, keepdim=True), 0
+        hits = rank < count
+        if "segment" in context:  # of what is hit, in order, then of the rest
+            number = context["segment"].gather(1, slots)
+            count = torch.zeros_like(slots).scatter_add_(1, number, hits.long())
+            begin = (count.cumsum(1) - count).gather(1, number)
+            count, u = count.gather(1, number), random.child("by").uniform(x.shape).gather(1, number)
+        else:
+            u = random.child("by").uniform((len(x), 1))
+        by = (u.double() * count).long()
+        moved = rank + cleared(by - cleared(count.expand_as(slots), rank - begin + by >= count), hits)
         return reordered(x, ok, torch.empty_like(slots).scatter_(1, slots, slots.gather(1, moved)))
 
     def accepts(self, spec, most):

@@ -53,6 +53,8 @@ class Typos(Shown):
     Keeps the length where nothing is put in or left out.
     """
 
+    word = "typos"
+
     def __init__(self, alphabet: list[str], neighbor: float = 1.0, lookalike: float = 1.0, case: float = 1.0,
                  diacritic: float = 1.0, digit: float = 1.0, insertion: float = 1.0, deletion: float = 1.0,
                  transposition: float = 1.0):  # fmt: skip
@@ -90,7 +92,10 @@ class Typos(Shown):
         new = torch.where(kind < ALWAYS, chosen, x)
         put = kind == KINDS.index("insertion")
         keep = ok & (kind != KINDS.index("deletion"))
-        order = swaps((kind == KINDS.index("transposition")) & ok, ok)
+        after = torch.nn.functional.pad(ok, (-1, 1))
+        if "segment" in context:
+            after = after & (context["segment"] == context["segment"].roll(-1, 1))
+        order = swaps((kind == KINDS.index("transposition")) & ok, after)
         if self.keeps:
             return Seen(new.gather(1, order), ok)
         new, put, keep, chosen = (a.gather(1, order) for a in (new, put, keep, chosen))
@@ -110,11 +115,11 @@ class Typos(Shown):
         return spec
 
 
-def swaps(marked: Tensor, ok: Tensor) -> Tensor:
-    """Indices (B, L) that change each marked token with the next; in a run of marks every other one counts."""
+def swaps(marked: Tensor, after: Tensor) -> Tensor:
+    """Indices (B, L) that change each marked token with the next, if there is one `after` it; in a run of marks every
+    other one counts."""
     index = torch.arange(marked.shape[1], device=marked.device).expand_as(marked)
     begin = torch.where(~marked, index, -1).cummax(1).values  # the last before a run
-    after = torch.nn.functional.pad(ok, (-1, 1))
     first = marked & ((index - begin) % 2 == 1) & after
     second = torch.nn.functional.pad(first, (1, -1))
     return index + first.long() - second.long()

@@ -3,6 +3,10 @@
 Two laws. Of `tokens`, `words`, `sentences` and `entities` each is hit by itself with the probability `rate`. Of spans,
 block and suffix round(n rate) of the n tokens of a row are hit, exactly. A row's places depend on the row alone: not on
 the batch, nor on the padding. At rate 0 nothing is hit.
+
+Where a row has several documents (`segment` in the context), block and suffix are those of each of its documents, and
+no word, sentence or name goes on from one to the next. Spans are counted by the row: what looks like a span across two
+documents is one in each. Such rows are shown in place (see `damage`), so that nothing tells the two apart.
 """
 
 import abc
@@ -61,6 +65,27 @@ def alone(length: int, high: float) -> Reach:
     return Reach(length, (length + 1) // 2, length, high)
 
 
+class Documents(NamedTuple):
+    """The documents of rows, for each token (B, L) of its own."""
+
+    number: Tensor  # in its row
+    size: Tensor  # its tokens
+    place: Tensor  # of the token in it
+
+    @classmethod
+    def of(cls, ok: Tensor, context) -> "Documents":
+        """One a row, unless the context has `segment`."""
+        number = context.get("segment", torch.zeros_like(ok, dtype=torch.long))
+        size = torch.zeros_like(number).scatter_add_(1, number, ok.long())
+        begin = size.cumsum(1) - size
+        place = torch.arange(ok.shape[1], device=ok.device) - begin.gather(1, number)
+        return cls(number, size.gather(1, number), place)
+
+    def hit(self, rate: Tensor) -> Tensor:
+        """How many tokens of each document are, (B, L) int64."""
+        return (self.size * rate[:, None]).round().long()
+
+
 def knows(spec: Spec, who: object, key: str, fix: str) -> Spec:
     if key not in spec.context:
         known = ", ".join(sorted(spec.context)) or "nothing"
@@ -91,7 +116,7 @@ class Words(Where):
         return alone(length, high)
 
     def accepts(self, spec):
-        return knows(spec, self, "word", "use text data that numbers its words, or where=tokens")
+        return knows(spec, self, "word", "add data.marks=[word], or data.marks=[word,sentence]; or use where=tokens")
 
 
 class Sentences(Where):
@@ -104,7 +129,7 @@ class Sentences(Where):
         return alone(length, high)
 
     def accepts(self, spec):
-        return knows(spec, self, "sentence", "use text data that numbers its sentences, or where=tokens")
+        return knows(spec, self, "sentence", "add data.marks=[sentence]; or use where=tokens")
 
 
 class Entities(Where):
@@ -112,7 +137,11 @@ class Entities(Where):
 
     def __call__(self, ok, rate, spans, context, random):
         entity = context["entity"] & ok
-        number = (starts(entity).cumsum(1) - 1).clamp_(min=0)
+        begins = starts(entity)
+        if "segment" in context:
+            segment = context["segment"]
+            begins = begins | (entity & torch.nn.functional.pad(segment[:, 1:] != segment[:, :-1], (1, 0)))
+        number = (begins.cumsum(1) - 1).clamp_(min=0)
         return Hit(random.chance(rate[:, None], ok.shape).gather(1, number) & entity)
 
     def reach(self, length, low, high):
@@ -139,10 +168,10 @@ class Block(Where):
     """One block of consecutive tokens, wherever it fits."""
 
     def __call__(self, ok, rate, spans, context, random):
-        n, hit = counted(ok, rate)
-        begin = (random.uniform((len(ok), 1)).double() * (n - hit + 1)[:, None]).long()
-        place = torch.arange(ok.shape[1], device=ok.device)
-        return Hit((place >= begin) & (place < begin + hit[:, None]))
+        own = Documents.of(ok, context)
+        hit = own.hit(rate)
+        begin = (random.uniform(ok.shape).gather(1, own.number).double() * (own.size - hit + 1)).long()
+        return Hit((own.place >= begin) & (own.place < begin + hit) & ok)
 
     def reach(self, length, low, high):
         return piece(length, low, high)
@@ -155,9 +184,8 @@ class Suffix(Where):
     """The end of the text: prefix language modelling (Raffel et al., 2019, arXiv:1910.10683)."""
 
     def __call__(self, ok, rate, spans, context, random):
-        n, hit = counted(ok, rate)
-        place = torch.arange(ok.shape[1], device=ok.device)
-        return Hit((place >= (n - hit)[:, None]) & ok)
+        own = Documents.of(ok, context)
+        return Hit((own.place >= own.size - own.hit(rate)) & ok)
 
     def reach(self, length, low, high):
         return piece(length, low, high)

@@ -1,6 +1,7 @@
 """Text, as lists of tokens as strings. Brackets and colors mark damage: [touched] or [restored right], {restored
 wrong}."""
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,9 @@ from denoiselab.files import replacing
 
 Words = Sequence[str]
 PLAIN, TOUCHED, RIGHT, WRONG = "", "bold cyan", "green", "bold red underline"  # styles of rich
-BRACKETS = {PLAIN: "{}", TOUCHED: "[{}]", RIGHT: "[{}]", WRONG: "{{{}}}"}
+NAMED = "cyan bold"  # as what is touched looks: a special token, which has brackets of its own
+BRACKETS = {PLAIN: "{}", TOUCHED: "[{}]", NAMED: "{}", RIGHT: "[{}]", WRONG: "{{{}}}"}
+SPECIAL = re.compile(r"\[[^\[\]\s]+\]")
 
 
 def marked(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bool],
@@ -23,7 +26,12 @@ def marked(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bo
     if len(restored) == len(clean) == len(touched):
         right = [said == true for said, true in zip(restored, clean, strict=True)]
         answer = [PLAIN if not place else RIGHT if ok else WRONG for place, ok in zip(touched, right, strict=True)]
-    texts = {"clean": (clean, shown), "corrupted": (corrupted, shown), "restored": (restored, answer)}
+    if len(corrupted) == len(touched):
+        pairs = zip(shown, corrupted, strict=True)
+        seen = [NAMED if style and SPECIAL.fullmatch(word) else style for style, word in pairs]
+    else:
+        seen = shown
+    texts = {"clean": (clean, shown), "corrupted": (corrupted, seen), "restored": (restored, answer)}
     return {name: runs(words, styles, between) for name, (words, styles) in texts.items()}
 
 

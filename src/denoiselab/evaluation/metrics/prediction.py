@@ -23,13 +23,15 @@ MASK = "[MASK]"
 
 
 def masking(spec: Spec, who: Metric) -> Spec:
-    """Of a denoiser that tells, in place, what a mask hides."""
-    spec = spec.of(("tokens",), who)
-    spec.refuses(Written, who, "leave this metric out: what is written has places of its own")
-    spec.refuses(Compared, who, "leave this metric out: the network says yes or no of each token")
+    """Of a denoiser that tells, in place, what a mask hides: others cannot be asked this question, and hear why."""
+    spec, what = spec.of(("tokens",), who), f"{type(who).__name__} hides tokens, each behind a mask in its place"
+    out = "leave this metric out; evaluation.damage asks all of one damage"
+    if Written in spec.facts:
+        raise Refused(what, "a network that writes a text of its own, without such places", out)
+    if Compared in spec.facts:
+        raise Refused(what, "a network that says yes or no of each token, and none in its place", out)
     if spec.specials[:1] != (MASK,):
-        raise Refused(f"{type(who).__name__} hides tokens behind a mask", "a corruption that has none",
-                      "leave this metric out, or use corruption=token_mask")  # fmt: skip
+        raise Refused(what, "a corruption without one: the network never saw it", f"{out}; or use shown=mask")
     return spec
 
 
@@ -83,7 +85,9 @@ def answered(evidence: Evidence, c: Corrupted, t: Tensor) -> tuple[Tensor, Tenso
 class Perplexity(Metric):
     """`perplexity_R` and `masked_accuracy_R`: exp of the mean cross-entropy of hidden tokens, and the share told right,
     where a mask hides each token with probability R, of the first `n` held-out samples: one question for all cells that
-    know a mask, whatever rate they were trained at. `unigram_perplexity` and `unigram_accuracy` are those of training
+    know a mask, whatever rate they were trained at. It is about masks alone: of cells that write (T5, BART, UL2), see
+    none (typos, deletion, uniform noise) or say yes or no (replaced tokens) it is absent, and the run says why.
+    `unigram_perplexity` and `unigram_accuracy` are those of training
     counts, which see no context."""
 
     def __init__(self, rates: Sequence[float] = (0.15, 0.5, 0.85), n: int = 256):
