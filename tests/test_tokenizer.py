@@ -281,7 +281,7 @@ def test_ours_saved_is_ours_read(tmp_path):
 @pytest.mark.parametrize("content, got", [
     (b"", "no JSON"), (b"{", "no JSON"), (b"\xff\xfe\x00", "can't decode"), (b"a\nb\n", "no JSON"),
     (b'{"model_type": "bert"}', "without a model in it; its keys are model_type"), (b"[]", "no object: []"),
-    (b'{"model": {"type": "Unheard"}}', "model"),
+    (b'{"model": {"type": "Unheard"}}', "a model of type Unheard"),
 ])  # fmt: skip
 def test_a_file_that_is_none(tmp_path, content, got):
     path = tmp_path / "tokenizer.json"

@@ -262,7 +262,7 @@ def strange(text: str, error: str) -> str:
     if not isinstance(found.get("model"), dict):
         keys = ", ".join([*found][:8]) or "none"
         return f"a JSON object without a model in it; its keys are {keys}"[:200]
-    return error.splitlines()[0][:200]
+    return f"a model of type {found['model'].get('type')}: {error.splitlines()[0]}"[:200]
 
 
 def cached(kind: str, content: str, make) -> tokenizers.Tokenizer:
