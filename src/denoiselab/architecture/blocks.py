@@ -164,18 +164,20 @@ def silent(*last: nn.Linear) -> None:
 
 
 class Block(nn.Module):
-    """A pre-norm Transformer block on h (B, N, width), at first the identity."""
+    """A pre-norm Transformer block on h (B, N, width)."""
 
     def __init__(self, width: int, heads: int, text: int = 0, dropout: float = 0.0):
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, text)
         self.norm2, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.drop = nn.Dropout(dropout)
-        silent(self.attention.out, self.down)
 
     def forward(self, h: Tensor, **attended) -> Tensor:
         h = h + self.drop(self.attention(self.norm1(h), **attended))
         return h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
+
+    def silence(self) -> None:
+        silent(self.attention.out, self.down)
 
     def step(self, h: Tensor, kept: Kept, place: int, **attended) -> Tensor:
         """One place more: `Attention.step`."""
@@ -192,7 +194,7 @@ class Read(NamedTuple):
 
 
 class CrossBlock(nn.Module):
-    """A pre-norm block of a decoder: h (B, N, width) looks at itself, then at a memory; at first the identity."""
+    """A pre-norm block of a decoder: h (B, N, width) looks at itself, then at a memory."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, near: bool = False):
         super().__init__()
@@ -200,6 +202,8 @@ class CrossBlock(nn.Module):
         self.norm2, self.cross = nn.LayerNorm(width), Cross(width, heads, near)
         self.norm3, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.drop = nn.Dropout(dropout)
+
+    def silence(self) -> None:
         silent(self.attention.out, self.cross.out, self.down)
 
     def own(self, h: Tensor, **attended) -> Tensor:

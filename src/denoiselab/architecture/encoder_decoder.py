@@ -58,6 +58,8 @@ class EncoderDecoderNetwork(Writer, Attends, Features):
             CrossBlock(plan.width, plan.heads, plan.dropout, near) for _ in range(plan.decoder_layers)
         )
         self.norm = nn.LayerNorm(plan.width)
+        for block in (*self.encoder.blocks, *self.blocks):
+            block.silence()
 
     def encode(self, x, noise, *, valid=None, **context):
         valid, (vector, sequence, mask) = readable(valid), self.embed(noise, context)
