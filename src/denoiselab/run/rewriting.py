@@ -237,7 +237,7 @@ def written(run: Run, pieces: list[str], sampler: Sampler, random, told: dict) -
     ended = (said == run.corruption.end).any(1).tolist()
     answers: list[str | None] = []
     for piece, row, where, done in zip(pieces, whole.cpu(), filled.cpu(), ended, strict=True):
-        ids, lost = row[where], [c for c in piece if codec.unknown(c)]
+        ids, lost = row[where], [c for c in piece.strip() if codec.unknown(c)]
         new = codec.decode(ids[ids < codec.size][None])[0]
         if lost and new.count(UNKNOWN) == len(lost):
             parts = new.split(UNKNOWN)
