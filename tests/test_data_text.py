@@ -159,7 +159,7 @@ def test_source_is_a_stationary_chain():
 
 def test_entropies_follow_from_the_definition():
     s = source()
-    assert 1.2 < s.entropy_rate < 1.4
+    assert 1.1 < s.entropy_rate < 1.3
     triples = s.stationary[:, :, None] * s.transition
     assert s.block_entropy(3) == pytest.approx(-(triples * triples.log()).sum().item(), rel=1e-12)
     quads = triples[..., None] * s.transition[None]
