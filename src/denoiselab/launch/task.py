@@ -14,6 +14,7 @@ from pathlib import Path
 
 from denoiselab.launch import server
 from denoiselab.launch.order import Order
+from denoiselab.launch.seat import Seat
 from denoiselab.run import lock, record
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.spec import Refused
@@ -44,6 +45,7 @@ class Task:
     ranks: int = 1
     gpu: bool = False
     on_screen: bool = False  # prints there, not into its log
+    seat: Seat | None = None  # its one rank here, where a cluster starts a task a rank
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
@@ -99,7 +101,7 @@ class Task:
         self.locate()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = {self.log(r): size(self.log(r)) for r in range(self.ranks)}
-        for rank, environment in enumerate(self.environments(threads)):
+        for rank, environment in zip(self.ranks_here, self.environments(threads), strict=True):
             log = None if self.on_screen and rank == 0 else str(self.log(rank))
             environment["TMPDIR"] = temporary
             order = Order(self.config, self.choices, self.overrides, log, environment, threads, grace)
@@ -112,6 +114,8 @@ class Task:
         shared.pop("WANDB_SERVICE", None)
         if self.gpu:
             shared["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
+        if self.seat:
+            return [shared | self.seat.environment]
         if self.ranks == 1:
             return [shared]
         with socket.socket() as free:
@@ -124,6 +128,10 @@ class Task:
             "NODE_RANK": "0",
         }
         return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.ranks)]
+
+    @property
+    def ranks_here(self) -> range:
+        return range(self.seat.rank, self.seat.rank + 1) if self.seat else range(self.ranks)
 
     def alive(self) -> list[BaseProcess]:
         return [p for p in self.processes if p.exitcode is None]
@@ -162,6 +170,8 @@ class Task:
             process.join()
             self.codes.append(process.exitcode)
             self.processes.pop(0).close()  # a sweep of a thousand would run out of descriptors
+        if self.seat and self.codes:
+            self.codes += self.seat.codes_of_others(grace)
         self.seconds = time.monotonic() - self.began
 
     # -- how it stands

@@ -3,11 +3,13 @@
 import logging
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import StrategyRegistry
 
 from denoiselab import build
 from denoiselab.data.base import Batches
@@ -80,6 +82,24 @@ def checked(cell: Cell) -> pl.Trainer:
     return tools(cell, NOTHING).trainer
 
 
+def promised(trainer: dict) -> int:
+    """How many processes a trainer's configuration asks for, whatever this machine has."""
+    devices, nodes, strategy = trainer["devices"], trainer["num_nodes"], trainer["strategy"]
+    for name, count in (("devices", devices), ("num_nodes", nodes)):
+        if not (isinstance(count, int) and count >= 1):
+            raise Refused(f"a cluster must know trainer.{name} before the job starts", count, "give a number")
+    known = ("auto", *StrategyRegistry.available_strategies())
+    if isinstance(strategy, str) and strategy not in known:
+        raise Refused("there is no such strategy", f"trainer.strategy={strategy}", near(strategy, known))
+    return devices * nodes
+
+
+def portable(cell: Cell) -> Cell:
+    """A cell that is trained on another machine, as this one can check it: all but the hardware."""
+    trainer = {**cell.config["trainer"], "accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return cell._replace(config={**cell.config, "trainer": trainer})
+
+
 def tools(cell: Cell, cost: Cost) -> Tools:
     config, folder = cell.config, cell.folder
     evaluation: Evaluation = build.make(config, "evaluation", cell.data.spec)
@@ -138,10 +158,14 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     # What Lightning says of its hardware and of itself is not what a person asked.
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
+    with warnings.catch_warnings():
+        # What starts the processes of a job is decided here, whether or not there is a Slurm.
+        warnings.filterwarnings("ignore", ".*`srun` command is available")
+        trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
     if trainer.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
         start_it = (
-            "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or Slurm's srun"
+            "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or a sweep (-m) with "
+            "hydra/launcher=submitit_slurm"
         )
         raise Refused("one machine cannot start the processes of others", f"num_nodes={trainer.num_nodes}", start_it)
     return trainer
