@@ -31,12 +31,14 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,requeue_delay=1
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 KillWait=5
+AuthInfo=cred_expire=5
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
 PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
@@ -85,7 +87,7 @@ def start(environment: dict[str, str]) -> None:
     for name in ("state", "spool"):
         (HOME / name).mkdir(exist_ok=True)
     host = socket.gethostname().partition(".")[0]
-    cpus = os.cpu_count() or 1
+    cpus = max(os.cpu_count() or 1, 2)  # two ranks
     (HOME / "slurm.conf").write_text(CONF.format(host=host, home=HOME, cpus=cpus), encoding="utf-8")
     if call("munge", "-n").returncode:
         for name in ("/run/munge", "/var/log/munge", "/var/lib/munge"):

@@ -110,6 +110,13 @@ def of_command(config) -> dict[str, object]:
     return found
 
 
+def launcher() -> str:
+    """The chosen one, by name."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices["hydra/launcher"]
+
+
 def limits() -> dict:
     """What the local launcher was given, for a cell that needs it without being part of a sweep."""
     from hydra.core.hydra_config import HydraConfig

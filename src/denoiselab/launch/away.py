@@ -178,6 +178,8 @@ class Watch:
         self.queue.remove(task)
         self.jobs.pop(task.number, None)
         self.missing.pop(task.number, None)
+        if task.state == "completed":
+            task.why = ""  # and not by whom: that is the rule here
         self.tell(task)
 
     def gone(self, task: Task, job: str) -> None:

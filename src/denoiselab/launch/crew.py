@@ -27,8 +27,8 @@ class Crew(ABC):
 
     @abstractmethod
     def work(self, context, tasks: list[Task], book: Ledger, tell: Tell, budget: float | None) -> None:
-        """Until all that waits has ended, or no more may begin: `budget` seconds of jobs are spent. A signal is raised as
-        `Stopped`."""
+        """Until all that waits has ended, or no more may begin: `budget` seconds of jobs are spent. A signal is raised
+        as `Stopped`."""
 
 
 class Here(Crew):

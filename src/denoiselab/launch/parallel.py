@@ -46,6 +46,7 @@ class Joblib(Crew):
                 book.follow(queue)
                 for task in [task for task in queue if task.state != "waiting"]:
                     queue.remove(task)
+                    task.why = "" if task.state == "completed" else task.why
                     tell(task)
         book.follow(queue)
         for task in queue:

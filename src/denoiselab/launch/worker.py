@@ -56,7 +56,12 @@ def tell(task: Task) -> None:
     print(f"#{task.number} {task.state}: {redacted(task.why) or task.words}", flush=True)
 
 
-def drive(work: Work, seat: Seat | None = None, nodes: int = 1) -> tuple[int, int | None]:
+def tell_start(task: Task) -> None:
+    if task.state == "running":
+        print(f"#{task.number} started: {task.words}", flush=True)
+
+
+def drive(work: Work, seat: Seat | None = None, nodes: int = 1, tell=tell) -> tuple[int, int | None]:
     """Claims a cell and trains it: the exit code, and the signal that stopped it, if one did."""
     number = None
     with ledger.joined(work.sweep) as book:
@@ -156,4 +161,4 @@ def submitted(work: Work, requeues: int) -> None:
 def called(work: Work) -> None:
     """As a call in any process, which goes on."""
     with handled(STOPPING, stop):
-        drive(work)
+        drive(work, tell=tell_start)
