@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 import slurm as real
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from runs import TINY, equal_runs, marks, process, rows, train
 
 from denoiselab.commands.main import run
+from denoiselab.files import CONF
 from denoiselab.launch import away, plan
 from denoiselab.launch.away import Cluster, Shape, Watch
 from denoiselab.launch.history import History
+from denoiselab.launch.judge import judge
 from denoiselab.launch.ledger import joined
 from denoiselab.launch.pool import Limits
 from denoiselab.launch.seat import Seat
@@ -247,6 +251,22 @@ def test_a_job_has_a_task_for_each_rank():
             shape(**asked)
 
 
+def verdict(tmp_path, *words):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*TINY, *MOONS, f"outputs={tmp_path}", *words])
+    [found] = judge([(OmegaConf.to_container(cfg, resolve=True), {}, list(words))], elsewhere=True)
+    return found
+
+
+def test_a_cell_for_a_cluster_needs_nothing_of_this_machine(tmp_path):
+    many = ["trainer.accelerator=gpu", "trainer.devices=4", "trainer.num_nodes=2", "trainer.strategy=fsdp"]
+    found = verdict(tmp_path, *many)
+    assert (found.ranks, found.gpu, found.finished) == (8, False, None)
+    assert found.fit != verdict(tmp_path).fit  # it is the cell that was asked for that is known
+    assert "a number" in verdict(tmp_path, "trainer.devices=auto").fix
+    assert "epsilon" in str(verdict(tmp_path, "parameterization=epsilon", *many)).lower()
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -397,7 +417,7 @@ def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
 
 
 @pytest.mark.slow
-def test_a_preempted_job_goes_on_and_a_killed_one_is_named(slurm):
+def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
     child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=asked,killed,none")
     subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "asked"), child)], check=True)
     subprocess.run(["scancel", "--signal=KILL", until(lambda: word(slurm / "killed"), child)], check=True)
@@ -415,7 +435,7 @@ def test_a_preempted_job_goes_on_and_a_killed_one_is_named(slurm):
 
 
 @pytest.mark.slow
-def test_two_tasks_are_two_ranks(slurm):
+def test_two_tasks_of_slurm_are_two_ranks(slurm):
     ranks = ["trainer.devices=2", "trainer.accelerator=cpu", "hydra.launcher.tasks_per_node=2"]
     child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=ranks", *ranks)
     subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "ranks"), child)], check=True)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import StrategyRegistry
 
 from denoiselab import build
 from denoiselab.data.base import Batches
@@ -84,13 +83,10 @@ def checked(cell: Cell) -> pl.Trainer:
 
 def promised(trainer: dict) -> int:
     """How many processes a trainer's configuration asks for, whatever this machine has."""
-    devices, nodes, strategy = trainer["devices"], trainer["num_nodes"], trainer["strategy"]
+    devices, nodes = trainer["devices"], trainer["num_nodes"]
     for name, count in (("devices", devices), ("num_nodes", nodes)):
         if not (isinstance(count, int) and count >= 1):
             raise Refused(f"a cluster must know trainer.{name} before the job starts", count, "give a number")
-    known = ("auto", *StrategyRegistry.available_strategies())
-    if isinstance(strategy, str) and strategy not in known:
-        raise Refused("there is no such strategy", f"trainer.strategy={strategy}", near(strategy, known))
     return devices * nodes
 
 
