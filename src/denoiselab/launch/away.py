@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from denoiselab.launch.crew import Crew
+from denoiselab.launch.history import RUNNING
 from denoiselab.launch.ledger import Ledger
 from denoiselab.launch.pool import STOPPING, Limits, Stopped, stop
 from denoiselab.launch.task import Task
@@ -159,7 +160,7 @@ class Watch:
         for task in list(self.queue):
             if task.state != "waiting":
                 self.drop(task)
-            elif self.book.runs(task) and task.number not in self.begun:
+            elif task.number not in self.begun and self.begins(task):
                 self.begun.add(task.number)
                 task.state = "running"
                 self.tell(task)
@@ -174,9 +175,13 @@ class Watch:
                 elif now - self.missing.setdefault(task.number, now) > LAG:
                     self.gone(task, self.jobs[task.number])
 
+    def begins(self, task: Task) -> bool:
+        return self.book.history.cells[task.key].state == RUNNING and self.book.runs(task)
+
     def drop(self, task: Task) -> None:
         self.queue.remove(task)
-        self.jobs.pop(task.number, None)
+        if job := self.jobs.pop(task.number, None):
+            (self.folder / f"{job}_submitted.pkl").unlink(missing_ok=True)  # no configuration is left lying about
         self.missing.pop(task.number, None)
         if task.state == "completed":
             task.why = ""  # and not by whom: that is the rule here

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +160,6 @@ def submitted(work: Work, requeues: int) -> None:
 
 
 def called(work: Work) -> None:
-    """As a call in any process, which goes on."""
-    with handled(STOPPING, stop):
+    """As a call in any process, which goes on: who stops it stops this cell alone."""
+    with suppress(Stopped), handled(STOPPING, stop):
         drive(work, tell=tell_start)
