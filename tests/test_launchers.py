@@ -337,6 +337,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+PAUSING = ("first", "asked", "killed", "ranks")
+
 
 class Pause(pl.Callback):
     def __init__(self, name: str):
@@ -344,8 +346,12 @@ class Pause(pl.Callback):
 
     def on_train_batch_end(self, trainer, module, out, batch, index):
         place = Path(os.environ["PLACE"]) / self.name
-        if index == 5 and self.name != "none" and not place.exists():
-            place.write_text(os.environ["SLURM_JOB_ID"], encoding="utf-8")
+        if index == 5 and self.name in PAUSING and not place.exists():
+            array = os.environ.get("SLURM_ARRAY_JOB_ID")  # the number of one job of it may be that of the whole
+            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+            if trainer.is_global_zero:
+                place.with_suffix(".new").write_text(job, encoding="utf-8")
+                place.with_suffix(".new").rename(place)
             signal.pause()
 '''
 PLANTED = ["plugins=[pauses]", "+callbacks.pause._target_=pauses.Pause"]
@@ -397,7 +403,7 @@ def word(path):
 
 @pytest.mark.slow
 def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
-    words = [*PLANTED, "+callbacks.pause.name=none,first", "seed=0,1"]
+    words = [*PLANTED, "+callbacks.pause.name=first,none,fine,calm"]
     killed = driver(slurm / "out", *words)
     until(lambda: word(slurm / "first"), killed)
     killed.kill()

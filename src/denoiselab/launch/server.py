@@ -22,7 +22,7 @@ def started() -> BaseContext:
     """The context whose processes the server forks; it begins to import at once, while the caller goes on."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["denoiselab.launch.warm"])
-    # A cluster signals all processes of a job; who ignores a signal hands that down.
+    # A cluster signals all processes of a job; who ignores a signal hands that down, but for denoiselab.launch.warm.
     with handled(PREEMPTING, signal.SIG_IGN):
         multiprocessing.forkserver.ensure_running()
     return context

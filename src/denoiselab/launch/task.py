@@ -16,11 +16,13 @@ from denoiselab.launch import server
 from denoiselab.launch.order import Order
 from denoiselab.launch.seat import Seat
 from denoiselab.run import lock, record
-from denoiselab.run.signals import PREEMPTED
+from denoiselab.run.signals import PREEMPTED, PREEMPTING
 from denoiselab.spec import Refused
 
 # What a rank says that lost another, or that was told to end.
 LOST = ("peer", "Connection", "NCCL", "gloo", "SIGTERM", "exit 75")
+# What a job leaves with that was asked to, before it could save.
+ENDED_EARLY = (0, PREEMPTED, *(-number for number in PREEMPTING))
 ENDED_WELL = ("completed", "finished before", "same as")
 
 
@@ -195,7 +197,7 @@ class Task:
             self.state = "waiting"
         elif codes[0] == 0 and self.results:
             self.state = "completed"
-        elif any(codes) and all(code in (0, PREEMPTED, -signal.SIGTERM) for code in codes):
+        elif any(codes) and all(code in ENDED_EARLY for code in codes):
             self.state, self.why = "preempted", "the same command goes on"
         else:
             self.fail(codes)
