@@ -1,7 +1,6 @@
 """Launchers: a sweep is the same sweep, whoever starts its jobs; each job owns itself, and who submitted it may go."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -377,7 +376,9 @@ def slurm(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    subprocess.run(["scancel", "--quiet", f"--user={os.getuid()}"])
+    for file in tmp_path.rglob("jobs.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            subprocess.run(["scancel", "--quiet", json.loads(line)["job"]])
 
 
 def driver(root, *words):
