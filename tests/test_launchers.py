@@ -1,6 +1,7 @@
 """Launchers: a sweep is the same sweep, whoever starts its jobs; each job owns itself, and who submitted it may go."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -427,7 +428,10 @@ def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
 def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
     child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=asked,killed,none")
     subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "asked"), child)], check=True)
-    subprocess.run(["scancel", "--signal=KILL", until(lambda: word(slurm / "killed"), child)], check=True)
+    until(lambda: word(slurm / "killed"), child)
+    [folder] = plan.found(slurm / "out")
+    [key] = [each["cell"] for each in plan.read(folder)["cells"] if "name=killed" in each["words"]]
+    os.kill(History(folder).read()[key].pid, signal.SIGKILL)  # scancel would ask first
     said, _ = child.communicate(timeout=600)
     assert child.returncode == 1, said
     assert "1 failed, 2 completed" in said or "2 completed, 1 failed" in said
@@ -437,7 +441,6 @@ def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
     asked, none = sorted(marks(slurm / "out"), key=lambda place: "name_none" in place.name)
     assert "resumed at step 6" in (asked / "log.txt").read_text(encoding="utf-8")
     equal_runs(asked, none)
-    [folder] = plan.found(slurm / "out")
     assert sorted(one.attempts for one in History(folder).read().values()) == [1, 1, 2]
 
 
