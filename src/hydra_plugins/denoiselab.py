@@ -1,9 +1,10 @@
-"""What Hydra finds: `hydra/launcher=local` and `hydra/sweeper=grid`, the defaults of -m.
+"""What Hydra finds: `hydra/launcher=local` and `hydra/sweeper=grid`, the defaults of -m, and the other launchers.
 
 Hydra imports this file at every start and accepts plugins from this namespace alone (no `__init__.py` here): nothing
 heavy is imported before a sweep begins.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,7 +18,24 @@ from hydra.plugins.sweeper import Sweeper
 from denoiselab.spec import Refused
 
 
-class Local(Launcher):
+class Crewed(Launcher):
+    """The cells of a sweep, given to a crew."""
+
+    @abstractmethod
+    def crew(self):
+        """Who trains them."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from denoiselab.launch import sweep
+
+        tasks = sweep.run(self.context.config_loader, self.config, job_overrides, initial_job_idx, self.crew())
+        return [returned(task) for task in tasks]
+
+
+class Local(Crewed):
     """Each job in a process of its own on this machine.
 
     Args:
@@ -33,14 +51,105 @@ class Local(Launcher):
 
         self.limits = Limits(n_jobs, jobs_per_gpu, timeout, grace)
 
-    def setup(self, *, hydra_context, task_function, config):
-        self.context, self.config = hydra_context, config
+    def crew(self):
+        from denoiselab.launch.crew import Here
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from denoiselab.launch import sweep
+        return Here(self.limits)
 
-        tasks = sweep.run(self.context.config_loader, self.config, job_overrides, initial_job_idx, self.limits)
-        return [returned(task) for task in tasks]
+
+class Joblib(Crewed):
+    """Each job in a process of joblib's.
+
+    Args:
+        n_jobs: how many run at once; -1: one a core.
+        backend: joblib's; null: loky. Others are registered by a package in `plugins`: `ray`.
+        timeout, grace: as of the local launcher.
+    """
+
+    def __init__(self, n_jobs: int = -1, backend: str | None = None, timeout: float | None = 1800.0,
+                 grace: float = 10.0):  # fmt: skip
+        from denoiselab.launch.pool import Limits
+
+        self.n_jobs, self.backend, self.limits = n_jobs, backend, Limits(1, 1, timeout, grace)
+
+    def crew(self):
+        from denoiselab.launch.parallel import Joblib
+
+        return Joblib(self.n_jobs, self.backend, self.limits)
+
+
+class SubmititSlurm(Crewed):
+    """Each job one of a Slurm cluster's, all of them an array. What is null is left to the cluster.
+
+    Args:
+        timeout_min: minutes for a job; its time up, it saves, is queued again and goes on.
+        nodes, tasks_per_node: null: what trainer.num_nodes and trainer.devices say; a task is a rank.
+        gpus_per_node: null: with trainer.accelerator=gpu as many as trainer.devices.
+        array_parallelism: how many jobs run at once.
+        max_num_timeout: how often a job is queued again by itself.
+        signal_delay_s: seconds before the end of its time at which a job is told to save.
+        additional_parameters: other options of sbatch.
+        setup: commands of the shell that run before a job.
+        timeout, grace: as of the local launcher.
+    """
+
+    def __init__(self, timeout_min: int = 60, cpus_per_task: int | None = None, gpus_per_node: int | None = None,
+                 tasks_per_node: int | None = None, mem_gb: float | None = None, nodes: int | None = None,
+                 name: str | None = None, stderr_to_stdout: bool = False, partition: str | None = None,
+                 qos: str | None = None, comment: str | None = None, constraint: str | None = None,
+                 exclude: str | None = None, gres: str | None = None, cpus_per_gpu: int | None = None,
+                 gpus_per_task: int | None = None, mem_per_gpu: str | None = None, mem_per_cpu: str | None = None,
+                 account: str | None = None, signal_delay_s: int = 120, max_num_timeout: int = 100,
+                 additional_parameters: dict | None = None, array_parallelism: int = 256,
+                 setup: list[str] | None = None, timeout: float | None = 1800.0, grace: float = 20.0):  # fmt: skip
+        from denoiselab.launch.pool import Limits
+
+        self.shared = {
+            "timeout_min": timeout_min, "cpus_per_task": cpus_per_task, "gpus_per_node": gpus_per_node,
+            "tasks_per_node": tasks_per_node, "mem_gb": mem_gb, "nodes": nodes, "name": name,
+            "stderr_to_stdout": stderr_to_stdout,
+        }  # fmt: skip
+        self.own = {
+            "partition": partition, "qos": qos, "comment": comment, "constraint": constraint, "exclude": exclude,
+            "gres": gres, "cpus_per_gpu": cpus_per_gpu, "gpus_per_task": gpus_per_task, "mem_per_gpu": mem_per_gpu,
+            "mem_per_cpu": mem_per_cpu, "account": account, "signal_delay_s": signal_delay_s,
+            "additional_parameters": additional_parameters, "array_parallelism": array_parallelism, "setup": setup,
+        }  # fmt: skip
+        self.requeues, self.limits = max_num_timeout, Limits(1, 1, timeout, grace)
+
+    def crew(self):
+        from denoiselab.launch.away import Away
+        from denoiselab.launch.submitit import Slurm
+
+        return Away(Slurm(self.shared, self.own, self.requeues), self.limits)
+
+
+class SubmititLocal(Crewed):
+    """Each job a process of this machine that submitit starts, and that goes on when the command is gone.
+
+    Args:
+        timeout_min: minutes for a job.
+        tasks_per_node: null: what trainer.devices says; a task is a rank.
+        gpus_per_node: null: as many as a job has ranks, where it trains on GPUs.
+        array_parallelism: how many jobs run at once.
+        signal_delay_s, setup: as of the Slurm launcher.
+        timeout, grace: as of the local launcher.
+    """
+
+    def __init__(self, timeout_min: int = 60, gpus_per_node: int | None = None, tasks_per_node: int | None = None,
+                 array_parallelism: int = 1, signal_delay_s: int = 120, setup: list[str] | None = None,
+                 timeout: float | None = 1800.0, grace: float = 10.0):  # fmt: skip
+        from denoiselab.launch.pool import Limits
+
+        self.shared = {"timeout_min": timeout_min, "gpus_per_node": gpus_per_node, "tasks_per_node": tasks_per_node}
+        self.rest = array_parallelism, signal_delay_s, setup
+        self.limits = Limits(1, 1, timeout, grace)
+
+    def crew(self):
+        from denoiselab.launch.away import Away
+        from denoiselab.launch.submitit import Local
+
+        return Away(Local(self.shared, *self.rest), self.limits)
 
 
 def returned(task) -> JobReturn:

@@ -52,6 +52,7 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
         except Exception as e:
             ended.append(e)
 
+    ours_alone()
     before, sys.argv = sys.argv, [f"denoiselab {command}", *arguments]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
@@ -63,6 +64,17 @@ def run(function: Callable, arguments: list[str], command: str) -> None:
         print(f"{'refused' if isinstance(e, Refused) else 'failed'}: {e}", file=sys.stderr)
     if ended:
         raise ended[-1]
+
+
+def ours_alone() -> None:
+    """Other packages' launchers of the same names are not ours: Hydra would take them for what ours must look like."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()
+    known = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for file in (CONF / "hydra" / "launcher").glob("*.yaml"):
+        known.pop(file.name, None)
 
 
 def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
@@ -96,6 +108,13 @@ def of_command(config) -> dict[str, object]:
     if (seconds := found["budget.seconds"]) is not None and not seconds > 0:
         raise Refused("budget.seconds are of all jobs of a sweep", seconds, "give more than 0, or null for no end")
     return found
+
+
+def launcher() -> str:
+    """The chosen one, by name."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().runtime.choices["hydra/launcher"]
 
 
 def limits() -> dict:

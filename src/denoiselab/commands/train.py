@@ -46,6 +46,9 @@ def single(config: dict) -> None:
     for name, value in given.items():
         if value is not None:
             raise Refused(f"{name} is of a sweep, and this is one run", f"{name}={value}", "add -m: train -m ...")
+    if (launcher := configuration.launcher()) != "local":
+        got = f"hydra/launcher={launcher}"
+        raise Refused("a launcher is of a sweep, and this is one run", got, "add -m: train -m ...; one cell will do")
 
 
 def retyped(arguments: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from denoiselab.launch import server
 from denoiselab.launch.order import Timing
-from denoiselab.launch.pool import Limits, available
+from denoiselab.launch.pool import available
 from denoiselab.launch.task import Task
 from denoiselab.run import identity
 from denoiselab.spec import Refused
@@ -20,7 +20,7 @@ FREE = (*identity.NEITHER, *identity.SCORING, "seed", "monitor", "trainer.max_st
         "lr_schedule", "optimizer.lr", "optimizer.weight_decay", "*.dropout")  # fmt: skip
 
 
-def show(context, tasks: list[Task], limits: Limits) -> None:
+def show(context, tasks: list[Task], n_jobs: int | None) -> None:
     """The cells, what is left of each, and its seconds; their sum. Nothing is started and nothing written."""
     console = Console(highlight=False, soft_wrap=True)
     known: dict[str, Timing | str] = {}
@@ -49,8 +49,8 @@ def show(context, tasks: list[Task], limits: Limits) -> None:
     console.print(table)
     waiting = sum(task.state == "waiting" for task in tasks)
     line = f"{waiting} to be trained, {spoken(total)} in all by one job at a time"
-    if limits.n_jobs and limits.n_jobs > 1:
-        line += f"; {limits.n_jobs} share the cores here, so at best the same"
+    if n_jobs and n_jobs > 1:
+        line += f"; {n_jobs} share the cores here, so at best the same"
     console.print(line + (f", and {unknown} that could not be timed" if unknown else ""))
     console.print("training and validation, from a few steps; the evaluation at the end is not in it. Nothing started")
 

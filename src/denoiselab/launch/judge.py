@@ -11,34 +11,36 @@ from denoiselab.spec import Refused
 Asked = tuple[dict, dict, list[str]]  # a configuration, choices, overrides
 
 
-def judge(cells: list[Asked]) -> list[Verdict | Refused]:
-    """Of each cell. Data that several share is read once, and held while they are judged."""
+def judge(cells: list[Asked], elsewhere: bool = False) -> list[Verdict | Refused]:
+    """Of each cell, which may be trained `elsewhere`, on other hardware than this machine's. Data that several share is
+    read once, and held while they are judged."""
     data = [json.dumps([config["data"], config.get("codec")], sort_keys=True, default=str) for config, _, _ in cells]
     verdicts: dict[int, Verdict | Refused] = {}
     for name in dict.fromkeys(data):
         numbers = [i for i in range(len(cells)) if data[i] == name]
-        verdicts |= zip(numbers, together([cells[i] for i in numbers]), strict=True)
+        verdicts |= zip(numbers, together([cells[i] for i in numbers], elsewhere), strict=True)
     return [verdicts[i] for i in range(len(cells))]
 
 
-def together(cells: list[Asked]) -> list[Verdict | Refused]:
+def together(cells: list[Asked], elsewhere: bool) -> list[Verdict | Refused]:
     """Of cells with the same data."""
 
     @functools.cache
     def data() -> Loaded:
         return first.load(cells[0][0])
 
-    return [judged(*each, lambda config: data()) for each in cells]
+    return [judged(*each, lambda config: data(), elsewhere) for each in cells]
 
 
-def judged(config: dict, choices: dict, overrides: list[str], load) -> Verdict | Refused:
+def judged(config: dict, choices: dict, overrides: list[str], load, elsewhere: bool) -> Verdict | Refused:
     try:
         found = cell.known(config, choices, overrides, load)
-        trainer = job.checked(found)
+        ranks = job.promised(found.config["trainer"]) if elsewhere else None
+        trainer = job.checked(job.portable(found) if elsewhere else found)
     except Refused as e:
         return e
     done = found.results()
     return Verdict(
         found.fit, found.score, str(found.folder), done and str(done), bool(done) and cell.stale(done),
-        trainer.world_size, trainer.strategy.root_device.type == "cuda",
+        ranks or trainer.world_size, ranks is None and trainer.strategy.root_device.type == "cuda",
     )  # fmt: skip

@@ -34,6 +34,7 @@ from denoiselab.spec import Failed, Refused
 
 LEASE = 120.0  # seconds without a sign of life after which a driver's cells are free
 LONGEST = 500  # letters of a reason
+LOST = "its driver ended"  # without a word, and with it the job
 
 
 class Book(ABC):
@@ -132,7 +133,7 @@ class Ledger(Book):
         last = changed(self.place(cell.driver)) / 1e9 or cell.since
         seconds = round(max(last - cell.since, 0.0), 3)
         return {"cell": key, "state": PREEMPTED, "attempt": cell.attempts, "driver": cell.driver, "host": cell.host,
-                "pid": cell.pid, "seconds": seconds, "why": "its driver ended"}  # fmt: skip
+                "pid": cell.pid, "seconds": seconds, "why": LOST}  # fmt: skip
 
     def event(self, key: str, state: str, attempt: int, **more) -> dict:
         return {"cell": key, "state": state, "attempt": attempt, "driver": self.driver, "host": self.host,
@@ -219,6 +220,40 @@ class Ledger(Book):
                 task.key, state, cell.attempts, fit=task.fit, seconds=round(task.seconds, 3), value=task.value,
                 log=self.relative(task.log(task.cause)), why=redacted(task.why)[:LONGEST], cause=task.cause,
             ))  # fmt: skip
+            task.seconds = cell.seconds
+
+    # -- cells that go to jobs which have drivers of their own
+
+    def offer(self, tasks: list[Task]) -> None:
+        """Before jobs are asked to claim these cells: what would keep them from it is put right."""
+        with self.locked() as append:
+            for task in tasks:
+                cell = self.history.cells[task.key]
+                if cell.state == RUNNING and not self.lives(cell.driver):
+                    append(self.lost(task.key, cell))
+                elif cell.state in (COMPLETED, FAILED) and not self.ended_elsewhere(cell):
+                    append(self.event(task.key, PENDING, cell.attempts))
+
+    def runs(self, task: Task) -> bool:
+        """Does a driver that lives work on this very cell?"""
+        cell = self.history.read()[task.key]
+        return cell.state == RUNNING and self.lives(cell.driver)
+
+    def missed(self, task: Task, why: str) -> None:
+        """The job that had a cell is gone: what it did not say itself is said now."""
+        with self.locked() as append:
+            cell = self.history.cells[task.key]
+            if (cell.state == RUNNING and self.lives(cell.driver)) or self.ended_elsewhere(cell):
+                return
+            task.attempts, task.seconds = cell.attempts, cell.seconds
+            task.locate()
+            if cell.state == PREEMPTED and cell.why != LOST:
+                task.state, task.why = PREEMPTED, cell.why
+                return
+            task.state, task.why = FAILED, why
+            more = {"seconds": self.lost(task.key, cell)["seconds"]} if cell.state == RUNNING else {}
+            append(self.event(task.key, FAILED, cell.attempts, fit=task.fit, why=redacted(why)[:LONGEST],
+                              log=self.relative(task.log()), **more))  # fmt: skip
             task.seconds = cell.seconds
 
     def spent(self):

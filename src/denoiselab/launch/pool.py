@@ -43,6 +43,7 @@ class Stopped(BaseException):
     """The driver was asked to stop, by this signal."""
 
     def __init__(self, number: int):
+        self.number = number
         self.code = INTERRUPTED if number == signal.SIGINT else PREEMPTED
 
 
@@ -159,7 +160,7 @@ class Pool:
     def look(self, task: Task) -> None:
         """Settles a task that has ended, or must end."""
         now = time.monotonic()
-        if not task.alive() or any(p.exitcode for p in task.processes):
+        if not task.alive() or any(p.exitcode for p in task.processes) or (task.seat and task.seat.lost()):
             self.settle(task)
         elif task.processes[0].exitcode == 0:
             # The first rank leaves last; what the others may still be doing changes nothing.

@@ -7,6 +7,7 @@ The server has no thread, no tensor operation and no CUDA context: none of these
 import multiprocessing as mp
 import multiprocessing.forkserver
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -14,12 +15,16 @@ from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
+from denoiselab.run.signals import PREEMPTING, handled
+
 
 def started() -> BaseContext:
     """The context whose processes the server forks; it begins to import at once, while the caller goes on."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["denoiselab.launch.warm"])
-    multiprocessing.forkserver.ensure_running()
+    # A cluster signals all processes of a job; who ignores a signal hands that down, but for denoiselab.launch.warm.
+    with handled(PREEMPTING, signal.SIG_IGN):
+        multiprocessing.forkserver.ensure_running()
     return context
 
 

@@ -1,5 +1,6 @@
-"""A sweep: every cell is composed and checked before the first job starts, then trained in a process of its own, and
-one table says at the end how each of them stands. Imports no torch: the fork server does, meanwhile.
+"""A sweep: every cell is composed and checked before the first job starts, then trained in a process of its own by a
+crew, here or on a cluster; one table says at the end how each of them stands. Imports no torch: the fork server does,
+meanwhile.
 
 Exit codes: 0 all done, 1 a job failed, now or before, 2 a cell was refused and nothing started, 75 stopped by SIGTERM,
 some job preempted or the budget spent, 130 stopped by Ctrl-C.
@@ -18,31 +19,33 @@ from rich.markup import escape
 
 from denoiselab.commands import configuration
 from denoiselab.launch import arms, estimate, ledger, plan, server, table
-from denoiselab.launch.pool import Limits, Pool, Stopped, gpus
+from denoiselab.launch.crew import Crew
+from denoiselab.launch.pool import Stopped
 from denoiselab.launch.task import Task
 from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.spec import Refused
 
 
-def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, limits: Limits) -> list[Task]:
-    """Trains the cells; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code unless all
-    ended well."""
-    limits = limits.checked()
+def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, crew: Crew) -> list[Task]:
+    """Trains the cells by a `crew`; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code
+    unless all ended well."""
+    crew.check()
     command = configuration.of_command(config)
     if command["arms"] is not None and not all(any(word.startswith("arm=") for word in cell) for cell in cells):
         raise Refused("arms are crossed by the grid alone", f"arms={command['arms']}", "hydra/sweeper=grid")
     context = server.started()
     try:
         tasks = composed(loader, config, cells, first)
-        judged(context, tasks)
+        judged(context, tasks, crew.elsewhere)
+        crew.suit(tasks)
         refuse(tasks, skip=config["invalid"] == "skip")
         if command["dry_run"]:
-            estimate.show(context, tasks, limits)
+            estimate.show(context, tasks, crew.n_jobs)
             return tasks
         prepare(tasks)
         retry = command["retry"] == "failed" or config["rerun"] is True
-        return trained(context, tasks, limits, retry, command["budget.seconds"])
+        return trained(context, tasks, crew, retry, command["budget.seconds"])
     except (ValueError, TypeError) as e:
         if isinstance(e, Refused):
             raise
@@ -58,13 +61,13 @@ def prepare(tasks: list[Task]) -> None:
             raise Refused(f"the run folders cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
 
 
-def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: float | None) -> list[Task]:
+def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float | None) -> list[Task]:
     """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
     console = Console(highlight=False, soft_wrap=True)
     folder = plan.made(tasks)
     with ledger.joined(folder) as book:
         book.begin([task for task in tasks if task.fit and task.twin is None], retry)
-        stopped = worked(console, context, tasks, limits, budget, book)
+        stopped = worked(console, context, tasks, crew, budget, book)
     for task in tasks:
         if task.state == "same as":
             task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
@@ -78,14 +81,12 @@ def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: flo
     return tasks
 
 
-def worked(console: Console, context, tasks: list[Task], limits: Limits, budget: float | None, book) -> int:
+def worked(console: Console, context, tasks: list[Task], crew: Crew, budget: float | None, book) -> int:
     """Runs what is waiting. The exit code of who was stopped, else 0."""
     if not any(task.state == "waiting" for task in tasks):
         return 0
-    devices = gpus() if any(task.gpu for task in tasks) else []
-    pool = Pool(context, limits, devices, lambda task: table.tell(console, task, len(tasks)), book, budget)
     try:
-        pool.run(tasks)
+        crew.work(context, tasks, book, lambda task: table.tell(console, task, len(tasks)), budget)
     except Stopped as e:
         return e.code
     return 0
@@ -124,12 +125,13 @@ def named(cells: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(map(short, words)) or "(defaults)" for words in varied]
 
 
-def judged(context, tasks: list[Task]) -> None:
-    """Asks which of the composed cells are valid, and what is done already."""
+def judged(context, tasks: list[Task], elsewhere: bool = False) -> None:
+    """Asks which of the composed cells are valid, and what is done already; those that are trained `elsewhere` need
+    nothing of this machine's hardware."""
     asked = [task for task in tasks if task.refusal is None]
     seen: dict[tuple[Path, str], Task] = {}
     folders: dict[tuple[Path, str], Path] = {}
-    for task, verdict in zip(asked, server.asked(context, verdicts, [t.order for t in asked]), strict=True):
+    for task, verdict in zip(asked, server.asked(context, verdicts, [t.order for t in asked], elsewhere), strict=True):
         if isinstance(verdict, Refused):
             task.refusal = verdict
             continue
@@ -146,11 +148,11 @@ def judged(context, tasks: list[Task]) -> None:
         task.folder = folders.setdefault((parent, task.fit), task.folder)
 
 
-def verdicts(cells: list) -> list:
+def verdicts(cells: list, elsewhere: bool) -> list:
     """In the process that is asked: it has torch."""
     from denoiselab.launch.judge import judge
 
-    return judge(cells)
+    return judge(cells, elsewhere)
 
 
 def refuse(tasks: list[Task], skip: bool) -> None:

@@ -14,12 +14,15 @@ from pathlib import Path
 
 from denoiselab.launch import server
 from denoiselab.launch.order import Order
+from denoiselab.launch.seat import Seat
 from denoiselab.run import lock, record
-from denoiselab.run.signals import PREEMPTED
+from denoiselab.run.signals import PREEMPTED, PREEMPTING
 from denoiselab.spec import Refused
 
 # What a rank says that lost another, or that was told to end.
 LOST = ("peer", "Connection", "NCCL", "gloo", "SIGTERM", "exit 75")
+# What a job leaves with that was asked to, before it could save.
+ENDED_EARLY = (0, PREEMPTED, *(-number for number in PREEMPTING))
 ENDED_WELL = ("completed", "finished before", "same as")
 
 
@@ -44,6 +47,7 @@ class Task:
     ranks: int = 1
     gpu: bool = False
     on_screen: bool = False  # prints there, not into its log
+    seat: Seat | None = None  # its one rank here, where a cluster starts a task a rank
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
@@ -99,7 +103,7 @@ class Task:
         self.locate()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.written = {self.log(r): size(self.log(r)) for r in range(self.ranks)}
-        for rank, environment in enumerate(self.environments(threads)):
+        for rank, environment in zip(self.ranks_here, self.environments(threads), strict=True):
             log = None if self.on_screen and rank == 0 else str(self.log(rank))
             environment["TMPDIR"] = temporary
             order = Order(self.config, self.choices, self.overrides, log, environment, threads, grace)
@@ -112,6 +116,8 @@ class Task:
         shared.pop("WANDB_SERVICE", None)
         if self.gpu:
             shared["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
+        if self.seat:
+            return [shared | self.seat.environment]
         if self.ranks == 1:
             return [shared]
         with socket.socket() as free:
@@ -124,6 +130,10 @@ class Task:
             "NODE_RANK": "0",
         }
         return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.ranks)]
+
+    @property
+    def ranks_here(self) -> range:
+        return range(self.seat.rank, self.seat.rank + 1) if self.seat else range(self.ranks)
 
     def alive(self) -> list[BaseProcess]:
         return [p for p in self.processes if p.exitcode is None]
@@ -162,6 +172,8 @@ class Task:
             process.join()
             self.codes.append(process.exitcode)
             self.processes.pop(0).close()  # a sweep of a thousand would run out of descriptors
+        if self.seat and self.codes:
+            self.codes += self.seat.codes_of_others(grace)
         self.seconds = time.monotonic() - self.began
 
     # -- how it stands
@@ -185,7 +197,7 @@ class Task:
             self.state = "waiting"
         elif codes[0] == 0 and self.results:
             self.state = "completed"
-        elif any(codes) and all(code in (0, PREEMPTED, -signal.SIGTERM) for code in codes):
+        elif any(codes) and all(code in ENDED_EARLY for code in codes):
             self.state, self.why = "preempted", "the same command goes on"
         else:
             self.fail(codes)

@@ -81,6 +81,21 @@ def checked(cell: Cell) -> pl.Trainer:
     return tools(cell, NOTHING).trainer
 
 
+def promised(trainer: dict) -> int:
+    """How many processes a trainer's configuration asks for, whatever this machine has."""
+    devices, nodes = trainer["devices"], trainer["num_nodes"]
+    for name, count in (("devices", devices), ("num_nodes", nodes)):
+        if not (isinstance(count, int) and count >= 1):
+            raise Refused(f"a cluster must know trainer.{name} before the job starts", count, "give a number")
+    return devices * nodes
+
+
+def portable(cell: Cell) -> Cell:
+    """A cell that is trained on another machine, as this one can check it: all but the hardware."""
+    trainer = {**cell.config["trainer"], "accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return cell._replace(config={**cell.config, "trainer": trainer})
+
+
 def tools(cell: Cell, cost: Cost) -> Tools:
     config, folder = cell.config, cell.folder
     evaluation: Evaluation = build.make(config, "evaluation", cell.data.spec)
@@ -141,11 +156,13 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The `srun` command")  # where Slurm is installed, and not asked for
+        # What starts the processes of a job is decided here, whether or not there is a Slurm.
+        warnings.filterwarnings("ignore", ".*`srun` command is available")
         trainer = build.instantiated(node, "trainer", callbacks=callbacks, plugins=[SafeIO()])
     if trainer.num_nodes > 1 and "LOCAL_RANK" not in os.environ:
         start_it = (
-            "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or Slurm's srun"
+            "a launcher that starts a process a device on each: torchrun -m denoiselab train ..., or a sweep (-m) with "
+            "hydra/launcher=submitit_slurm"
         )
         raise Refused("one machine cannot start the processes of others", f"num_nodes={trainer.num_nodes}", start_it)
     return trainer

@@ -198,6 +198,7 @@ def fit(job: Job, resume: Resume) -> None:
     held_out = Once(evaluation.some(here.data.val), evaluation.batch_size, batches.rank, batches.ranks)
     with warnings.catch_warnings(), handlers():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", ".*`srun` command is available")  # who starts processes is decided
         try:
             trainer.fit(job.module, batches, held_out, ckpt_path=resume.checkpoint, weights_only=False)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:

@@ -1,0 +1,465 @@
+"""Launchers: a sweep is the same sweep, whoever starts its jobs; each job owns itself, and who submitted it may go."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+import slurm as real
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from runs import TINY, equal_runs, marks, process, rows, train
+
+from denoiselab.commands.main import run
+from denoiselab.files import CONF
+from denoiselab.launch import away, plan
+from denoiselab.launch.away import Cluster, Shape, Watch
+from denoiselab.launch.history import History
+from denoiselab.launch.judge import judge
+from denoiselab.launch.ledger import joined
+from denoiselab.launch.pool import Limits
+from denoiselab.launch.seat import Seat
+from denoiselab.launch.submitit import Slurm
+from denoiselab.launch.task import Task
+from denoiselab.spec import Refused
+
+MOONS = ["data=moons", "data.n=44"]
+LIMITS = Limits(1, 1, None, 1.0)
+
+
+def cell(root, number=0):
+    config = {"rerun": False, "monitor": {"name": "val/loss", "mode": "min"},
+              "trainer": {"devices": 1, "num_nodes": 1, "accelerator": "auto"}}  # fmt: skip
+    name = f"cell{number}"
+    return Task(number, name, [], config, {}, fit=name, score=name, folder=root / "name" / f"default-{name}")
+
+
+def states(folder, key=None):
+    lines = (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row["state"] for row in map(json.loads, lines) if key in (None, row["cell"])]
+
+
+# -- the watch, over jobs that do what they are told
+
+
+class Jobs(Cluster):
+    """`does` says what the job of a cell does: one word after the other, a look at the queue each."""
+
+    elsewhere = False
+
+    def __init__(self, at_once=100, **does):
+        self.at_once, self.does = at_once, does
+        self.here, self.most, self.held = {}, 0, ExitStack()
+
+    def check(self):
+        pass
+
+    def shape(self, task):
+        return Shape(1, 1, None)
+
+    def submit(self, folder, shape, works):
+        new = {f"job{work.number}": (work, iter(self.does[work.words])) for work in works}
+        assert not new.keys() & self.here.keys()
+        self.here |= new
+        self.most = max(self.most, len(self.here))
+        return [*new]
+
+    def alive(self):
+        for name, (work, words) in list(self.here.items()):
+            word = next(words, "leaves")
+            if word == "leaves":
+                del self.here[name]
+            elif word != "waits":
+                with joined(work.sweep) as book:
+                    self.one(book, work.task(), word)
+        return {*self.here}
+
+    def one(self, book, task, word):
+        assert book.claim(task)
+        if word != "dies":
+            task.state, task.why, task.seconds = word, "boom" if word == "failed" else "asked", 1.0
+            book.settle(task)
+
+    def fate(self, job):
+        return "OUT_OF_MEMORY"
+
+    def canceled(self, job):
+        return job == "job9"
+
+    def cancel(self, jobs):
+        raise AssertionError
+
+    def log(self, folder, job):
+        return folder / f"{job}.err"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(away, "LOOK", 0.01)
+    monkeypatch.setattr(away, "QUEUE", 0.01)
+    monkeypatch.setattr(away, "LAG", 0.01)
+
+
+def watched(folder, jobs, tasks, book=None):
+    told = []
+    with joined(folder) as own:
+        book = book or own
+        book.begin(tasks, retry=False)
+        Watch(jobs, LIMITS, tasks, book, lambda task: told.append((task.number, task.state)), None).run()
+    return told
+
+
+@pytest.mark.parametrize(
+    "words, state, why",
+    [
+        (["waits", "completed"], "completed", ""),
+        (["failed"], "failed", "boom"),
+        (["preempted", "waits", "completed"], "completed", ""),  # queued again
+        (["preempted"], "preempted", "asked"),
+        (["dies"], "failed", "job0 ended without a word: OUT_OF_MEMORY"),
+        (["dies", "waits", "completed"], "completed", ""),  # its machine died, and it was queued again
+        (["waits", "waits"], "failed", "job0 ended without a word: OUT_OF_MEMORY; see "),
+    ],
+)
+def test_what_a_job_does_is_what_the_sweep_says(words, state, why, tmp_path):
+    task = cell(tmp_path)
+    told = watched(tmp_path, Jobs(cell0=words), [task])
+    assert (task.state, told[-1]) == (state, (0, state))
+    assert why in task.why
+    entry = History(tmp_path).read()[task.key]
+    assert entry.state == state
+    assert entry.attempts == sum(word != "waits" for word in words)
+
+
+def test_a_job_that_is_canceled_before_it_began_may_be_started_again(tmp_path):
+    task = cell(tmp_path, 9)
+    watched(tmp_path, Jobs(cell9=["waits"]), [task])
+    assert (task.state, "canceled" in task.why) == ("preempted", True)
+    again = cell(tmp_path, 9)
+    watched(tmp_path, Jobs(cell9=["completed"]), [again])
+    assert again.state == "completed"
+
+
+def test_only_so_many_jobs_are_submitted_at_once(tmp_path):
+    tasks = [cell(tmp_path, n) for n in range(5)]
+    jobs = Jobs(at_once=2, **{task.words: ["waits", "completed"] for task in tasks})
+    watched(tmp_path, jobs, tasks)
+    assert {task.state for task in tasks} == {"completed"}
+    assert jobs.most == 2
+
+
+def test_the_jobs_of_a_command_that_was_killed_are_watched_by_the_next(tmp_path):
+    class Once(Jobs):
+        def fate(self, job):
+            raise AssertionError
+
+    jobs = Once(cell0=["waits"] * 3 + ["completed"])
+
+    with joined(tmp_path) as book:
+        task = cell(tmp_path)
+        watch = Watch(jobs, LIMITS, [task], book, lambda task: None, None)
+        watch.submit()  # and then it is killed
+    assert [*jobs.here] == ["job0"]
+    task = cell(tmp_path)
+    watched(tmp_path, jobs, [task])  # `submit` asserts that no job is submitted twice
+    assert task.state == "completed"
+    assert states(tmp_path) == ["running", "completed"]
+
+
+def test_what_another_driver_has_is_not_submitted_until_it_dies(tmp_path):
+    task, theirs = cell(tmp_path), cell(tmp_path)
+    jobs = Jobs(cell0=["completed"])
+    with ExitStack() as stack:
+        other = stack.enter_context(joined(tmp_path))
+        assert other.claim(theirs)
+
+        def told(task):
+            if task.state == "running":
+                assert not jobs.here
+                stack.close()  # it dies
+
+        with joined(tmp_path) as book:
+            book.begin([task], retry=False)
+            Watch(jobs, LIMITS, [task], book, told, None).run()
+    assert task.state == "completed"
+    assert states(tmp_path) == ["running", "preempted", "running", "completed"]
+
+
+def test_what_failed_is_offered_again_where_it_is_asked_for(tmp_path):
+    watched(tmp_path, Jobs(cell0=["failed"]), [cell(tmp_path)])
+    task = cell(tmp_path)
+    assert watched(tmp_path, Jobs(), [task]) == []
+    assert task.state == "failed before"
+    with joined(tmp_path) as book:
+        book.begin([task := cell(tmp_path)], retry=True)
+        Watch(Jobs(cell0=["completed"]), LIMITS, [task], book, lambda task: None, None).run()
+    assert task.state == "completed"
+
+
+# -- a task a rank
+
+
+def seat(folder, rank, ranks=3):
+    return Seat(rank, rank, 0, ranks, folder, "7-0")
+
+
+def test_the_first_rank_says_where_to_meet_and_hears_how_the_others_end(tmp_path):
+    first = seat(tmp_path, 0).called("driver", 1)
+    second, driver = seat(tmp_path, 1).met(1.0)
+    assert driver == "driver"
+    ours, theirs = first.environment, second.environment
+    assert (ours["RANK"], theirs["RANK"], theirs["WORLD_SIZE"]) == ("0", "1", "3")
+    assert ours["MASTER_PORT"] == theirs["MASTER_PORT"] != "0"
+    assert not first.lost()
+    second.leave(75)
+    assert not first.lost()
+    second._replace(rank=2).leave(3)
+    assert first.lost()
+    assert not second.lost()
+    assert first.codes_of_others(0.0) == [75, 3]
+    first.tidy()
+    assert not [*tmp_path.iterdir()]
+    assert first.codes_of_others(0.0) == [-signal.SIGKILL] * 2
+
+
+def test_the_other_ranks_leave_where_there_is_nothing_to_do(tmp_path):
+    seat(tmp_path, 0).dismiss()
+    assert seat(tmp_path, 1).met(1.0)[1] is None
+    assert seat(tmp_path / "none", 1).met(0.0)[1] is None
+
+
+# -- what is asked of a cluster
+
+
+def shape(trainer=None, **asked):
+    task = cell(Path("root"))
+    task.config["trainer"] |= trainer or {}
+    shared = {"tasks_per_node": None, "nodes": None, "gpus_per_node": None} | asked
+    return Slurm(shared, {}, 0).shape(task)
+
+
+def test_a_job_has_a_task_for_each_rank():
+    assert shape() == (1, 1, None)
+    assert shape({"devices": 4, "num_nodes": 2, "accelerator": "gpu"}) == (2, 4, 4)
+    assert shape({"devices": 4}, gpus_per_node=8, tasks_per_node=4, nodes=1) == (1, 4, 8)
+    for asked in ({"tasks_per_node": 2}, {"nodes": 2}):
+        with pytest.raises(Refused, match="a task is a rank"):
+            shape(**asked)
+
+
+def verdict(tmp_path, *words):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*TINY, *MOONS, f"outputs={tmp_path}", *words])
+    [found] = judge([(OmegaConf.to_container(cfg, resolve=True), {}, list(words))], elsewhere=True)
+    return found
+
+
+def test_a_cell_for_a_cluster_needs_nothing_of_this_machine(tmp_path):
+    many = ["trainer.accelerator=gpu", "trainer.devices=4", "trainer.num_nodes=2", "trainer.strategy=fsdp"]
+    found = verdict(tmp_path, *many)
+    assert (found.ranks, found.gpu, found.finished) == (8, False, None)
+    assert found.fit != verdict(tmp_path).fit  # it is the cell that was asked for that is known
+    assert "a number" in verdict(tmp_path, "trainer.devices=auto").fix
+    assert "epsilon" in str(verdict(tmp_path, "parameterization=epsilon", *many)).lower()
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "at least 1"),
+        (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "a process"),
+        (["hydra/launcher=joblib", "hydra.launcher.grace=-1"], "seconds"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=0"], "at least 1"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"], "give trainer.devices=2 alone"),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.patition=x"], "partition"),
+        (["hydra/launcher=submitit_slurm"], "there is no Slurm on this machine"),
+    ],
+)
+def test_a_launcher_that_cannot_be_starts_nothing(words, said, tmp_path, capfd, monkeypatch):
+    pytest.importorskip("submitit", reason="submitit is not here: pip install denoiselab[launchers]")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert train(tmp_path / "out", "-m", *MOONS, *words, code=2) == []
+    assert said in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_launcher_is_a_sweep_s(tmp_path, capfd):
+    assert train(tmp_path, *MOONS, "hydra/launcher=submitit_slurm", code=2) == []
+    assert "add -m" in capfd.readouterr().err
+
+
+# -- whole sweeps
+
+
+def complete(root, cells):
+    """The ledger has each cell once, completed."""
+    [folder] = plan.found(root)
+    history = History(folder).read()
+    assert len(history) == cells
+    for key, one in history.items():
+        assert one.state == "completed"
+        assert states(folder, key).count("completed") == 1
+        assert states(folder, key).count("running") == one.attempts
+    assert not [*(folder / "drivers").iterdir()]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_sweep_on_this_machine_by_another_launcher(launcher, tmp_path, capfd):
+    if launcher == "submitit_local":
+        pytest.importorskip("submitit", reason="submitit is not here: pip install denoiselab[launchers]")
+    many = {"joblib": "n_jobs", "submitit_local": "array_parallelism"}[launcher]
+    words = ["-m", *MOONS, f"hydra/launcher={launcher}", f"hydra.launcher.{many}=2", "seed=0,1,2,3"]
+    made = train(tmp_path / "out", *words)
+    assert len(made) == 4
+    complete(tmp_path / "out", 4)
+    assert "4 completed" in capfd.readouterr().out
+    assert train(tmp_path / "out", *words) == []
+    assert "4 finished before" in capfd.readouterr().out
+    [alone] = train(tmp_path / "alone", *MOONS, "seed=2")
+    [twin] = [place for place in made if place.name.rpartition("-")[2] == alone.name.rpartition("-")[2]]
+    equal_runs(twin, alone)
+
+
+# -- a real Slurm
+
+PAUSES = '''
+"""A job that waits for a signal in its first start, after six steps."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+PAUSING = ("first", "asked", "killed", "ranks")
+
+
+class Pause(pl.Callback):
+    def __init__(self, name: str):
+        self.name = name
+
+    def on_train_batch_end(self, trainer, module, out, batch, index):
+        place = Path(os.environ["PLACE"]) / self.name
+        if index == 5 and self.name in PAUSING and not place.exists():
+            array = os.environ.get("SLURM_ARRAY_JOB_ID")  # the number of one job of it may be that of the whole
+            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+            if trainer.is_global_zero:
+                place.with_suffix(".new").write_text(job, encoding="utf-8")
+                place.with_suffix(".new").rename(place)
+            signal.pause()
+'''
+PLANTED = ["plugins=[pauses]", "+callbacks.pause._target_=pauses.Pause"]
+DRIVER = """
+import sys
+from denoiselab.commands.main import run
+sys.exit(run(WORDS))
+"""
+
+
+@pytest.fixture
+def slurm(monkeypatch, tmp_path):
+    pytest.importorskip("submitit", reason="submitit is not here: pip install denoiselab[launchers]")
+    try:
+        environment = real.running()
+    except real.Unavailable as e:
+        pytest.skip(f"no Slurm: {e}")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "pauses.py").write_text(PAUSES, encoding="utf-8")
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1] / "src"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for file in tmp_path.rglob("jobs.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            subprocess.run(["scancel", "--quiet", json.loads(line)["job"]])
+
+
+def driver(root, *words):
+    words = ["train", "-m", *TINY, *MOONS, "hydra/launcher=submitit_slurm", f"outputs={root}", *words]
+    return process(DRIVER.replace("WORDS", repr(words)), COLUMNS="200")
+
+
+def until(look, child, patience=300.0):
+    """Waits until `look()` gives something, as long as `child` lives."""
+    for _ in range(int(patience / 0.05)):
+        if found := look():
+            return found
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(0.05)
+            raise AssertionError(child.communicate()[0])
+    child.kill()
+    raise AssertionError(f"waited in vain: {child.communicate()[0]}")
+
+
+def word(path):
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@pytest.mark.slow
+def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
+    words = [*PLANTED, "+callbacks.pause.name=first,none,fine,calm"]
+    killed = driver(slurm / "out", *words)
+    until(lambda: word(slurm / "first"), killed)
+    killed.kill()
+    killed.communicate()
+    [folder] = plan.found(slurm / "out")
+    assert "running" in states(folder)  # and it goes on
+    again = driver(slurm / "out", *words)
+    subprocess.run(["scancel", "--signal=USR1", word(slurm / "first")], check=True)
+    said, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, said
+    assert "4 completed" in said
+    complete(slurm / "out", 4)
+    jobs = [json.loads(line)["job"] for line in (folder / "jobs.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(jobs) == 4, "what the killed command had submitted was submitted again"
+    assert run(["status", str(slurm / "out"), "--once"]) == 0
+    assert "4 completed" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
+    child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=asked,killed,none")
+    subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "asked"), child)], check=True)
+    until(lambda: word(slurm / "killed"), child)
+    [folder] = plan.found(slurm / "out")
+    [key] = [each["cell"] for each in plan.read(folder)["cells"] if "name=killed" in each["words"]]
+    os.kill(History(folder).read()[key].pid, signal.SIGKILL)  # scancel would ask first
+    said, _ = child.communicate(timeout=600)
+    assert child.returncode == 1, said
+    assert "1 failed, 2 completed" in said or "2 completed, 1 failed" in said
+    found = re.search(r"#1 failed: job \d+_\d+ ended without a word.*\n  log: (.*log\.txt)", said)
+    assert found, said
+    assert "started: " in Path(found[1]).read_text(encoding="utf-8")
+    asked, none = sorted(marks(slurm / "out"), key=lambda place: "name_none" in place.name)
+    assert "resumed at step 6" in (asked / "log.txt").read_text(encoding="utf-8")
+    equal_runs(asked, none)
+    assert sorted(one.attempts for one in History(folder).read().values()) == [1, 1, 2]
+
+
+@pytest.mark.slow
+def test_two_tasks_of_slurm_are_two_ranks(slurm):
+    ranks = ["trainer.devices=2", "trainer.accelerator=cpu", "hydra.launcher.tasks_per_node=2"]
+    child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=ranks", *ranks)
+    subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "ranks"), child)], check=True)
+    said, _ = child.communicate(timeout=600)
+    assert child.returncode == 0, said
+    complete(slurm / "out", 1)
+    [swept] = marks(slurm / "out")
+    [whole] = train(slurm / "whole", *MOONS, *PLANTED, "+callbacks.pause.name=ranks", *ranks[:2])
+    assert rows(swept) == rows(whole)
+
+
+@pytest.mark.slow
+def test_what_slurm_does_not_take_is_refused(slurm):
+    child = driver(slurm / "out", "hydra.launcher.partition=none")
+    said, _ = child.communicate(timeout=300)
+    assert child.returncode == 2, said
+    assert "Slurm does not take the job" in said
