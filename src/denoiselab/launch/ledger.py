@@ -1,7 +1,7 @@
 """The ledger of a sweep: what became of each cell, over all commands that ever worked on it. Imports no torch.
 
 `ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, `cell`
-(experiment and score hash), `state` (pending, running, completed, failed, preempted), `attempt`, `driver`, `host` and
+(experiment and score hash), `state` (pending, running, completed, failed, preempted, pruned), `attempt`, `driver`, `host` and
 `pid`; an end has `seconds`, the monitored `value`, `why`, and the `log`, relative to the sweep's folder. A line is
 one write to the end of the file, under the kernel's lock (flock) on it: so a reader finds whole lines, and of two
 drivers that want a cell one gets it. Half a line, left where a disk was full or a machine lost power, is skipped.
@@ -26,7 +26,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, changed, held
+from denoiselab.launch.history import (
+    COMPLETED,
+    FAILED,
+    PENDING,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    Entry,
+    History,
+    changed,
+    held,
+)
 from denoiselab.launch.task import Task
 from denoiselab.run import lock
 from denoiselab.run.secrets import redacted
@@ -152,6 +163,9 @@ class Ledger(Book):
                 if task.state == "finished before" and cell.state not in (COMPLETED, RUNNING):
                     append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
                                       log=self.relative(task.log())))  # fmt: skip
+                elif task.state == PRUNED and cell.state not in (PRUNED, RUNNING):
+                    append(self.event(task.key, PRUNED, cell.attempts, fit=task.fit, why=task.why,
+                                      log=self.relative(task.log())))  # fmt: skip
                 elif task.state == "waiting" and cell.state == FAILED:
                     if retry:
                         append(self.event(task.key, PENDING, cell.attempts))
@@ -183,7 +197,7 @@ class Ledger(Book):
 
     def ended_elsewhere(self, cell: Entry) -> bool:
         """Did another driver end it since this one came?"""
-        return cell.at > self.began and cell.driver != self.driver and cell.state in (COMPLETED, FAILED)
+        return cell.at > self.began and cell.driver != self.driver and cell.state in (COMPLETED, FAILED, PRUNED)
 
     def claim(self, task):
         with self.locked() as append:
@@ -214,7 +228,7 @@ class Ledger(Book):
             cell = self.history.cells[task.key]
             if cell.state != RUNNING or cell.driver != self.driver:
                 return  # the lease was lost: who has it now says how it ends
-            state = task.state if task.state in (COMPLETED, FAILED, PREEMPTED) else PENDING
+            state = task.state if task.state in (COMPLETED, FAILED, PREEMPTED, PRUNED) else PENDING
             append(self.event(
                 task.key, state, cell.attempts, fit=task.fit, seconds=round(task.seconds, 3), value=task.value,
                 log=self.relative(task.log(task.cause)), why=redacted(task.why)[:LONGEST], cause=task.cause,
