@@ -120,7 +120,7 @@ class Search(Sweeper):
         search.needed()
         if config.get("arms") is not None:
             raise Refused("arms are crossed by the grid alone", f"arms={config.arms}", "hydra/sweeper=grid")
-        self.config = config
+        self.config, self.loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -137,9 +137,11 @@ class Search(Sweeper):
         found, fixed = space.made(typed, params)
         given = {key: list(value) if OmegaConf.is_list(value) else value for key, value in self.given.items()}
         asked = search.checked(found, fixed, self.config, given)
+        folder = search.place(asked, self.config, self.study)
+        search.tried(asked, folder, self.loader, self.config)
         if self.config.dry_run:
             return search.dry(asked, self.config, self.launched)
-        return search.run(asked, search.place(asked, self.config, self.study), self.config, self.launched)
+        return search.run(asked, folder, self.config, self.launched)
 
     def launched(self, cells, first):
         """How each of a batch ended: state, why, and where it lies."""

@@ -68,10 +68,8 @@ def retyped(arguments: list[str]) -> list[str]:
 
 def closed(name: str) -> bool:
     """Keys that are not taken from a folder: it may be somebody else's, and must not choose what code is run."""
-    return (
-        name in ("plugins", "outputs", "rerun", "init", "extend", "arms", "retry", "dry_run")
-        or name.partition(".")[0] == "trial"
-        or (name.startswith(("hydra", "budget")))
+    return name in ("plugins", "outputs", "rerun", "init", "extend", "arms", "retry", "dry_run") or (
+        name.startswith(("hydra", "budget", "trial"))
     )
 
 

@@ -56,8 +56,10 @@ def grown(folder: Path, tasks: list[Task], trials: int) -> None:
 
 
 def row(task: Task, folder: Path) -> dict:
-    return {"cell": task.key, "number": task.number, "words": task.words, "fit": task.fit,
-            "runs": os.path.relpath(task.folder.parent, folder), "steps": task.config["trainer"]["max_steps"]}  # fmt: skip
+    return {
+        "cell": task.key, "number": task.number, "words": task.words, "fit": task.fit,
+        "runs": os.path.relpath(task.folder.parent, folder), "steps": task.config["trainer"]["max_steps"],
+    }  # fmt: skip
 
 
 def searched(said: dict) -> list[str]:

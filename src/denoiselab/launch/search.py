@@ -1,5 +1,5 @@
-"""A search: trials are asked for, a batch at a time, launched as cells of a sweep that grows, and told. Imports no torch
-(but the sampler `gp` does).
+"""A search: trials are asked for, a batch at a time, launched as cells of a sweep that grows, and told. Imports no
+torch (but the sampler `gp` does).
 
 The folder is that of a sweep, outputs/NAME/sweeps/KEYS-HASH with the hash of what is searched, or of the name that
 `hydra.sweeper.study` gives; in it lie journal.log (Optuna's), study.json (what is searched), study.yaml (what came of
@@ -10,6 +10,7 @@ What is proposed is a function of the seed, the number of the trial, and the tri
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, open_dict
 
 from denoiselab.commands import configuration
 from denoiselab.files import write_json
-from denoiselab.launch import arms, ledger, plan
+from denoiselab.launch import arms, ledger, plan, sweep
 from denoiselab.launch.history import held
 from denoiselab.names import advice
 from denoiselab.run import identity, prune, record
@@ -34,6 +35,7 @@ from denoiselab.spec import Refused
 LOOK = 1.0  # seconds between two looks at the trials of others
 USUAL = 50  # trials, where nothing is said
 SHOWN = 3  # trials of a dry run
+HOPELESS = 10  # trials that are all refused, for one reason
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
 
 
@@ -203,7 +205,7 @@ class Trials:
             if None in values:
                 state, why = "failed", f"{self.search.metrics[values.index(None)]} is no finite number"
         trial, self.study.sampler = self.all()[number], self.sampler(number)
-        for key, value in {"state": state, "why": why, "run": where}.items():
+        for key, value in {"state": state, "why": why, "run": os.path.relpath(where, self.folder)}.items():
             self.study._storage.set_trial_user_attr(trial._trial_id, key, value)
         told = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(state, TrialState.PRUNED)
         self.study.tell(number, values if told == TrialState.COMPLETE else None, told)
@@ -245,29 +247,54 @@ def run(search: Search, folder: Path, config: DictConfig, launch: Callable[[Sequ
                         ended = launch([[*search.fixed, *asked[number]] for number in numbers], numbers[0])
                         told = [trials.tell(number, *end) for number, end in zip(numbers, ended, strict=True)]
                         stopped = stopped or not all(told)
-                    results.write(search, folder, study)
+                    hopeless(search, study)
                 elif trials.others():
                     time.sleep(LOOK)
                 else:
                     break
                 retry = False
         finally:
-            results.write(search, folder, study)
-    results.show(search, folder, study)
+            results.write(folder, results.said(search, study))
+    found = results.said(search, study) | {"importance": results.importance(search, study)}
+    results.write(folder, found)
+    results.show(search, folder, found)
     if code := PREEMPTED if stopped else int(any(trial.state.name == "FAIL" for trial in results.last(study))):
         raise SystemExit(code)
 
 
-def dry(search: Search, config: DictConfig, launch: Callable) -> None:
-    """The space, and what a few trials of it would cost; writes nothing."""
+def draws(search: Search, n: int) -> list[list[str]]:
+    """The words of trials at random, which are no part of the study."""
     import optuna
 
-    results.space(search)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(search.seed))
-    cells = []
-    for _ in range(min(SHOWN, search.n_trials)):
-        trial = study.ask()
-        cells.append([*search.fixed, *search.space.drawn(lambda name, trial=trial: trial)])
+    trials = [study.ask() for _ in range(n)]
+    return [[*search.fixed, *search.space.drawn(lambda name, trial=trial: trial)] for trial in trials]
+
+
+def tried(search: Search, folder: Path, loader, config: DictConfig) -> None:
+    """Refuses a new search none of whose trials can be composed: what is typed of all of them is wrong."""
+    if (folder / prune.STUDY).exists():
+        return
+    for cell in draws(search, HOPELESS):
+        [task] = sweep.composed(loader, config, [cell], 0)
+        if task.refusal is None:
+            return
+    raise task.refusal
+
+
+def hopeless(search: Search, study) -> None:
+    """Refuses to go on where all of the first trials were refused for one reason."""
+    trials = study.get_trials(deepcopy=False)
+    reasons = {trial.user_attrs["why"] if trial.user_attrs.get("state") == "refused" else "" for trial in trials}
+    if len(trials) >= min(HOPELESS, search.n_trials) and len(reasons) == 1 and (reason := reasons.pop()):
+        fix = "correct what all of them share; denoiselab train with the words of one says the same"
+        raise Refused(f"all {len(trials)} trials of this search are refused", reason, fix)
+
+
+def dry(search: Search, config: DictConfig, launch: Callable) -> None:
+    """The space, and what a few trials of it would cost; writes nothing."""
+    results.space(search)
+    cells = draws(search, min(SHOWN, search.n_trials))
     with open_dict(config):
         config.invalid = "skip"
     print(f"{len(cells)} trials at random, of {search.n_trials}:")

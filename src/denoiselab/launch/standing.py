@@ -14,7 +14,18 @@ from rich.text import Text
 
 from denoiselab.launch import plan
 from denoiselab.launch.estimate import spoken
-from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, PRUNED, RUNNING, Entry, History, held
+from denoiselab.launch.history import (
+    COMPLETED,
+    ENDED,
+    FAILED,
+    PENDING,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    Entry,
+    History,
+    held,
+)
 from denoiselab.run import lock
 
 WIDEST = 30  # columns that the words of a cell have in any case
@@ -40,7 +51,7 @@ class Cell:
 
     @property
     def left(self) -> int:
-        return 0 if self.state in (COMPLETED, FAILED, PRUNED) else max(self.steps - self.step, 0)
+        return 0 if self.state in ENDED else max(self.steps - self.step, 0)
 
 
 class Sweep:
@@ -116,7 +127,7 @@ class Sweep:
         several = any(cell.entry.attempts > 1 for cell in self.cells)
         table = Table(header_style="bold")
         more = ["attempts"] if several else []
-        widest = min(max(len(cell.words) for cell in self.cells), WIDEST)
+        widest = min(max((len(cell.words) for cell in self.cells), default=0), WIDEST)
         for name in ("#", "cell", "state", "progress", "steps/s", metric, "seconds", *more, "at"):
             justify = "left" if name in ("cell", "state", "progress", "at") else "right"
             table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in ("cell", "at"),

@@ -100,6 +100,8 @@ def asked_for(
         task.mark = prune.mark(folder, task.fit)
         if task.state == "waiting" and not task.pruned() and study["pruner"]["name"] != "Never":
             task.config = {**task.config, "trial": {"study": str(folder.resolve()), "number": task.number}}
+        if task.state != "waiting":
+            console.print(escape(f"#{task.number} {task.state}: {words}"))
     prepare(tasks)
     with ledger.joined(folder) as book:
         with book.locked():

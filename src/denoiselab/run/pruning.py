@@ -1,7 +1,7 @@
-"""How a trial of a search is stopped early. After each validation the job itself reports to the study's journal and asks
-Optuna's pruner: so what is stopped, and where, is a function of the trials before, and not of when somebody looked. A
-job that is to stop leaves a mark in the folder of the search, and then itself the signal of a preemption: it saves,
-and whoever wants it may train it on."""
+"""How a trial of a search is stopped early. After each validation the job itself reports to the study's journal and
+asks Optuna's pruner: so what is stopped, and where, is a function of the trials before, and not of when somebody
+looked. A job that is to stop leaves a mark in the folder of the search, and gives itself the signal of a preemption: it
+saves, and whoever wants to may train it on."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Searches: trials of a space, proposed by what earlier ones gave. Optuna proposes; a trial is a cell like any other."""
+"""Searches: trials of a space, proposed by what earlier ones gave. Optuna proposes; a trial is a cell like any."""
 
 from importlib.util import find_spec
 

@@ -1,6 +1,5 @@
 """What came of a search: study.yaml in its folder, and what is printed at the end."""
 
-import os
 import shlex
 import warnings
 from pathlib import Path
@@ -32,8 +31,12 @@ def best(study) -> list:
     scores = [tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in done]
     if len(signs) == 1:
         return [done[scores.index(min(scores))]] if done else []
-    return [trial for trial, score in zip(done, scores, strict=True)
-            if not any(other != score and all(a <= b for a, b in zip(other, score, strict=True)) for other in scores)]  # fmt: skip
+    return [trial for trial, score in zip(done, scores, strict=True) if not any(beaten(score, by) for by in scores)]
+
+
+def beaten(score: tuple, by: tuple) -> bool:
+    """Is another at least as good in each objective, and better in one?"""
+    return by != score and all(a <= b for a, b in zip(by, score, strict=True))
 
 
 def command(search, trial) -> str:
@@ -63,8 +66,8 @@ def importance(search, study) -> dict[str, dict[str, float]]:
     return found
 
 
-def said(search, folder: Path, study) -> dict:
-    """All of it, plain."""
+def said(search, study) -> dict:
+    """All of it but what mattered, plain."""
     trials, chosen = last(study), best(study)
     counts: dict[str, int] = {}
     for trial in trials:
@@ -72,13 +75,12 @@ def said(search, folder: Path, study) -> dict:
         counts[state] = counts.get(state, 0) + 1
     return {
         **search.said(), "n_trials": search.n_trials, "states": counts,
-        "best": [{"trial": trial.number, **values(search, trial), "command": command(search, trial)} for trial in chosen],
-        "importance": importance(search, study),
+        "best": [{"trial": trial.number, **values(search, trial), "command": command(search, trial)}
+                 for trial in chosen],
         "trials": [
             {"trial": trial.number, "state": trial.user_attrs.get("state", "running"), **values(search, trial),
              "words": [redacted(word) for word in trial.user_attrs.get("words", [])],
-             "run": os.path.relpath(trial.user_attrs["run"], folder) if trial.user_attrs.get("run") else None,
-             "why": trial.user_attrs.get("why") or None}
+             "run": trial.user_attrs.get("run"), "why": trial.user_attrs.get("why") or None}
             for trial in trials
         ],
     }  # fmt: skip
@@ -88,9 +90,9 @@ def values(search, trial) -> dict:
     return {"values": dict(zip(search.metrics, trial.values, strict=True))} if trial.state.name == "COMPLETE" else {}
 
 
-def write(search, folder: Path, study) -> None:
+def write(folder: Path, found: dict) -> None:
     with replacing(folder / FILE) as temporary:
-        text = yaml.safe_dump(said(search, folder, study), sort_keys=False, allow_unicode=True, width=1000)
+        text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=1000)
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -107,10 +109,10 @@ def space(search) -> None:
     console.print(table)
 
 
-def show(search, folder: Path, study) -> None:
+def show(search, folder: Path, found: dict) -> None:
     """The trials, the best first; what was refused or failed; the best again, and what mattered."""
     console = Console(highlight=False, soft_wrap=True)
-    found, front = said(search, folder, study), {trial.number for trial in best(study)}
+    front = {row["trial"] for row in found["best"]}
     table = Table(header_style="bold")
     for name in ("#", "trial", "state", *search.metrics):
         table.add_column(name, justify="left" if name in ("trial", "state") else "right", overflow="fold")

@@ -27,6 +27,7 @@ from denoiselab.spec import Refused
 
 DIGITS = 6  # of a proposed number that are typed
 FORM = "KEY: interval(0,1), KEY: choice(a,b), or KEY: {value: interval(0,1), when: OTHER=VALUE}"
+BOOLEAN = {"True": "true", "False": "false"}  # as Hydra has them of a choice, and as they are typed
 MOST = 100_000  # cells of a grid
 
 
@@ -250,7 +251,7 @@ def axis(override, when: Sequence[Condition]) -> Axis:
     elif override.is_choice_sweep() or override.is_range_sweep():
         if log:
             raise Refused(f"{key}: a choice has no scale", text, "leave log out, or give interval(LOW,HIGH)")
-        found = Choice(tuple(dict.fromkeys(override.sweep_string_iterator())))
+        found = Choice(tuple(dict.fromkeys(BOOLEAN.get(word, word) for word in override.sweep_string_iterator())))
     else:
         raise Refused(f"{key}: a search takes interval, range and choice", text, "name them: choice(a,b)")
     return Axis(key, text, found, tuple(when))
