@@ -64,7 +64,8 @@ class CMAES(Method):
 
 
 class GP(Method):
-    """The most promising by a Gaussian process, after `startup` random trials. Brings torch into the driver."""
+    """The most promising by a Gaussian process, after `startup` random trials. Brings torch into the driver. A driver
+    that is killed while it asks for a trial may go on with another proposal."""
 
     def __init__(self, startup: int = 10):
         self.startup = startup
