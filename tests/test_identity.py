@@ -55,7 +55,7 @@ def hashes(config, fingerprint="f"):
 NEITHER = [
     ("name", "b"), ("outputs", "/other"), ("plugins", ["p"]), ("rerun", True), ("logger", {"_target_": "C"}),
     ("hydra", {}), ("retry", "failed"), ("dry_run", True), ("budget", {"seconds": 9.0}), ("arms", "f.yaml"),
-    ("arm", "a"),
+    ("arm", "a"), ("trial", {"study": "s", "number": 1}),
     ("data.root", "/elsewhere"), ("data.codec.path", "y"), ("data.codec.run", "z"),
     ("data.num_workers", 0),
     ("trainer.accelerator", "gpu"), ("trainer.log_every_n_steps", 1), ("trainer.enable_progress_bar", False),

@@ -220,7 +220,7 @@ def test_a_misspelt_group_is_refused_and_the_right_one_shown():
 
 
 CHOICES = [(group, choice) for group in (*groups(), "hydra/launcher", "hydra/sweeper") for choice in choices(group)]
-CLASSES = {name for name in targets() if not name.startswith("hydra_plugins.")}  # our part of Hydra is not a cell's
+CLASSES = {name for name in targets() if not name.startswith(("hydra_plugins.", "denoiselab.search."))}  # of sweeps
 NO_CHOICE = "In 'train': Could not find '{}/{}'"
 
 

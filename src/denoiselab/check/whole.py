@@ -13,6 +13,7 @@ ROOT = {
     "invalid": typing.Literal["refuse", "skip"], "overfit": bool, "compile": bool, "channels_last": bool, "trim": bool,
     "plugins": list[str] | str, "retry": typing.Literal["failed"] | None, "dry_run": bool | None,
     "budget.seconds": float | None, "arms": str | None, "arm": str | None,
+    "trial.study": str | None, "trial.number": int | None,
 }  # fmt: skip
 TOP = frozenset({*(key.partition(".")[0] for key in ROOT), "checkpoint"})
 SAVER = "denoiselab.run.saver.Saver"  # checkpoint.* are arguments of it

@@ -89,6 +89,9 @@ def taken(cfg) -> tuple[dict, dict[str, str], list[str]]:
     overrides = list(node.overrides.task)
     raw = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     check.hydra(list(node.overrides.hydra))
+    for word in overrides:
+        if word.lstrip("+~").startswith("trial"):
+            raise Refused("a search says which trial a cell is", word, "leave it out: -m hydra/sweeper=optuna searches")
     check.read(OmegaConf.to_container(raw, resolve=False), overrides)
     choices = {group: choice for group, choice in node.runtime.choices.items() if not group.startswith("hydra/")}
     return OmegaConf.to_container(raw, resolve=True), choices, overrides

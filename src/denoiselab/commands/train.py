@@ -72,7 +72,7 @@ def retyped(arguments: list[str]) -> list[str]:
 def closed(name: str) -> bool:
     """Keys that are not taken from a folder: it may be somebody else's, and must not choose what code is run."""
     return name in ("plugins", "outputs", "rerun", "init", "extend", "arms", "retry", "dry_run") or (
-        name.startswith(("hydra", "budget"))
+        name.startswith(("hydra", "budget", "trial"))
     )
 
 

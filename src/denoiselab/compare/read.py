@@ -16,6 +16,7 @@ import yaml
 
 from denoiselab import names
 from denoiselab.compare import curves
+from denoiselab.launch import plan
 from denoiselab.run import record
 from denoiselab.spec import Refused
 
@@ -140,9 +141,13 @@ def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str]]:
 
 
 def folders(path: Path) -> Iterator[Path]:
-    """The run folders in and below a path."""
+    """The run folders in and below a path, or of a sweep's folder."""
     if (path / "overrides.yaml").exists():
         yield path
+        return
+    if (path / plan.FILE).exists():
+        cells = {(path / cell["runs"], cell["fit"]) for cell in plan.read(path)["cells"]}
+        yield from sorted(folder for runs, fit in cells for folder in runs.glob(f"*-{fit}"))
         return
     yield from (file.parent for file in sorted(path.rglob("overrides.yaml")) if file.parent.parent.name != "scores")
 

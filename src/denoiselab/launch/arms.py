@@ -19,7 +19,7 @@ from denoiselab.spec import Refused
 
 # Keys of the command, and of none of its cells.
 COMMAND = ("arms", "retry", "dry_run", "budget")
-CLOSED = (*COMMAND, "arm", "outputs", "name", "hydra")  # not an arm's to say
+CLOSED = (*COMMAND, "arm", "trial", "outputs", "name", "hydra")  # not an arm's to say
 NAME = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9._-]{0,60}", re.IGNORECASE)
 SEED = re.compile(r"(?:^|[^a-z])seeds?[_=.-]*\d", re.IGNORECASE)
 KINDS = {type(None): "nothing", yaml.ScalarNode: "a word", yaml.MappingNode: "keys and values",

@@ -11,6 +11,8 @@ from pathlib import Path
 from denoiselab.run import lock
 
 PENDING, RUNNING, COMPLETED, FAILED, PREEMPTED = "pending", "running", "completed", "failed", "preempted"
+PRUNED = "pruned"  # a trial of a search that was stopped early
+ENDED = (COMPLETED, FAILED, PRUNED)
 
 
 @dataclass

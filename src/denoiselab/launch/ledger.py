@@ -1,10 +1,11 @@
 """The ledger of a sweep: what became of each cell, over all commands that ever worked on it. Imports no torch.
 
 `ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, `cell`
-(experiment and score hash), `state` (pending, running, completed, failed, preempted), `attempt`, `driver`, `host` and
-`pid`; an end has `seconds`, the monitored `value`, `why`, and the `log`, relative to the sweep's folder. A line is
-one write to the end of the file, under the kernel's lock (flock) on it: so a reader finds whole lines, and of two
-drivers that want a cell one gets it. Half a line, left where a disk was full or a machine lost power, is skipped.
+(experiment and score hash), `state` (pending, running, completed, failed, preempted; pruned: a trial of a search that
+was stopped early), `attempt`, `driver`, `host` and `pid`; an end has `seconds`, the monitored `value`, `why`, and the
+`log`, relative to the sweep's folder. A line is one write to the end of the file, under the kernel's lock (flock) on
+it: so a reader finds whole lines, and of two drivers that want a cell one gets it. Half a line, left where a disk was
+full or a machine lost power, is skipped.
 
 A cell that runs is leased to its driver, which holds a lock on drivers/HOST-PID-TIME of that folder as long as it
 lives, and touches the file once a second. A lease is free when that lock is, or when the file was not touched for
@@ -26,7 +27,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, changed, held
+from denoiselab.launch.history import (
+    COMPLETED,
+    ENDED,
+    FAILED,
+    PENDING,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    Entry,
+    History,
+    changed,
+    held,
+)
 from denoiselab.launch.task import Task
 from denoiselab.run import lock
 from denoiselab.run.secrets import redacted
@@ -153,6 +166,9 @@ class Ledger(Book):
                 if task.state == "finished before" and cell.state not in (COMPLETED, RUNNING):
                     append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
                                       log=self.relative(task.log())))  # fmt: skip
+                elif task.state == PRUNED and cell.state not in (PRUNED, RUNNING):
+                    append(self.event(task.key, PRUNED, cell.attempts, fit=task.fit, why=task.why,
+                                      log=self.relative(task.log())))  # fmt: skip
                 elif task.state == "waiting" and cell.state == FAILED:
                     if retry:
                         append(self.event(task.key, PENDING, cell.attempts))
@@ -184,7 +200,7 @@ class Ledger(Book):
 
     def ended_elsewhere(self, cell: Entry) -> bool:
         """Did another driver end it since this one came?"""
-        return cell.at > self.began and cell.driver != self.driver and cell.state in (COMPLETED, FAILED)
+        return cell.at > self.began and cell.driver != self.driver and cell.state in ENDED
 
     def claim(self, task):
         with self.locked() as append:
@@ -215,7 +231,7 @@ class Ledger(Book):
             cell = self.history.cells[task.key]
             if cell.state != RUNNING or cell.driver != self.driver:
                 return  # the lease was lost: who has it now says how it ends
-            state = task.state if task.state in (COMPLETED, FAILED, PREEMPTED) else PENDING
+            state = task.state if task.state in (*ENDED, PREEMPTED) else PENDING
             append(self.event(
                 task.key, state, cell.attempts, fit=task.fit, seconds=round(task.seconds, 3), value=task.value,
                 log=self.relative(task.log(task.cause)), why=redacted(task.why)[:LONGEST], cause=task.cause,

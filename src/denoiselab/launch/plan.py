@@ -27,10 +27,7 @@ def made(tasks: list[Task]) -> Path:
     said = {
         "monitor": next(iter(cells.values())).config["monitor"],
         "cells": [
-            {
-                "cell": task.key, "number": task.number, "words": task.words, "fit": task.fit,
-                "runs": os.path.relpath(task.folder.parent, folder), "steps": task.config["trainer"]["max_steps"],
-            }
+            row(task, folder)
             for task in sorted(cells.values(), key=lambda task: task.number)
         ],
     }  # fmt: skip
@@ -40,6 +37,42 @@ def made(tasks: list[Task]) -> Path:
     except OSError as e:
         raise Refused(f"the sweep's folder cannot be made in {parent}", e, "give another root: outputs=FOLDER") from e
     return folder
+
+
+def grown(folder: Path, tasks: list[Task], trials: int) -> None:
+    """Adds what a search asked for to its folder: cells, and what was refused. The caller is alone with the ledger."""
+    said = read(folder) if (folder / FILE).exists() else {"cells": [], "search": {"refused": []}}
+    known = {cell["number"]: cell for cell in said["cells"]}
+    known |= {task.number: row(task, folder) for task in tasks if task.fit}
+    refused = {each["number"]: each for each in said["search"]["refused"]}
+    refused |= {task.number: {"number": task.number, "words": task.words, "why": str(task.refusal)}
+                for task in tasks if task.refusal is not None}  # fmt: skip
+    monitors = [task.config["monitor"] for task in tasks if task.config]
+    write_json(folder / FILE, {
+        "monitor": said.get("monitor") or next(iter(monitors), {"name": "", "mode": "min"}),
+        "search": {"trials": trials, "refused": [refused[number] for number in sorted(refused)]},
+        "cells": [known[number] for number in sorted(known)],
+    })  # fmt: skip
+
+
+def row(task: Task, folder: Path) -> dict:
+    return {
+        "cell": task.key, "number": task.number, "words": task.words, "fit": task.fit,
+        "runs": os.path.relpath(task.folder.parent, folder), "steps": task.config["trainer"]["max_steps"],
+    }  # fmt: skip
+
+
+def searched(said: dict) -> list[str]:
+    """How far a search is, and what of it was refused, in lines; none of what is no search."""
+    if "search" not in said:
+        return []
+    refused = said["search"]["refused"]
+    done = len({cell["number"] for cell in said["cells"]} | {each["number"] for each in refused})
+    reasons: dict[str, list[str]] = {}
+    for each in refused:
+        reasons.setdefault(each["why"], []).append(f"#{each['number']} ({each['words']})")
+    return [f"a search: {done} of {said['search']['trials']} trials asked for",
+            *(f"{', '.join(cells)} refused: {why}" for why, cells in reasons.items())]  # fmt: skip
 
 
 def readable(words: Iterable[str]) -> str:
@@ -56,6 +89,10 @@ def read(folder: Path) -> dict:
         for cell in said["cells"]:
             cell["cell"], cell["number"] + 0, cell["words"], cell["fit"], cell["runs"], cell["steps"] + 0
         said["monitor"]["name"], said["monitor"]["mode"]
+        if "search" in said:
+            said["search"]["trials"] + 0
+            for each in said["search"]["refused"]:
+                each["number"] + 0, each["words"], each["why"]
     except (OSError, ValueError, LookupError, TypeError) as e:
         fix = "give the command that began the sweep again: it writes the file anew"
         raise Refused(f"{folder / FILE} cannot be read", e, fix) from e

@@ -14,14 +14,25 @@ from rich.text import Text
 
 from denoiselab.launch import plan
 from denoiselab.launch.estimate import spoken
-from denoiselab.launch.history import COMPLETED, FAILED, PENDING, PREEMPTED, RUNNING, Entry, History, held
+from denoiselab.launch.history import (
+    COMPLETED,
+    ENDED,
+    FAILED,
+    PENDING,
+    PREEMPTED,
+    PRUNED,
+    RUNNING,
+    Entry,
+    History,
+    held,
+)
 from denoiselab.run import lock
 
 WIDEST = 30  # columns that the words of a cell have in any case
 TAIL = 16384  # bytes of a record that are read
 QUIET = 60.0  # seconds without a sign of life that are worth a word
-STYLES = {RUNNING: "cyan", COMPLETED: "green", FAILED: "red", PREEMPTED: "yellow", PENDING: ""}
-ORDER = (RUNNING, FAILED, PREEMPTED, COMPLETED, PENDING)  # what is cut where there is no room comes last
+STYLES = {RUNNING: "cyan", COMPLETED: "green", FAILED: "red", PREEMPTED: "yellow", PRUNED: "yellow", PENDING: ""}
+ORDER = (RUNNING, FAILED, PREEMPTED, COMPLETED, PRUNED, PENDING)  # what is cut where there is no room comes last
 
 
 @dataclass
@@ -40,7 +51,7 @@ class Cell:
 
     @property
     def left(self) -> int:
-        return 0 if self.state in (COMPLETED, FAILED) else max(self.steps - self.step, 0)
+        return 0 if self.state in ENDED else max(self.steps - self.step, 0)
 
 
 class Sweep:
@@ -48,10 +59,11 @@ class Sweep:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.plan, self.history = plan.read(folder), History(folder)
+        self.history = History(folder)
         self.look()
 
     def look(self) -> None:
+        self.plan = plan.read(self.folder)
         entries = self.history.read()
         # Once a driver, and not for each of its cells.
         alive = {name: held(self.folder / "drivers" / name)
@@ -62,13 +74,14 @@ class Sweep:
     def cell(self, said: dict, entry: Entry, alive: dict[str, bool]) -> Cell:
         state = PREEMPTED if entry.state == RUNNING and not alive[entry.driver] else entry.state
         cell = Cell(said["number"], said["words"], said["steps"], entry, state, value=entry.value)
-        if state in (RUNNING, PREEMPTED):
+        if state in (RUNNING, PREEMPTED, PRUNED):
             runs = self.folder / said["runs"]
             folder = next(iter(sorted(runs.glob(f"*-{said['fit']}"))), None)
             rows = tail(folder / "metrics.jsonl") if folder else []
             cell.step, cell.rate = pace(rows)
             name = self.plan["monitor"]["name"]
-            cell.value = next((row[name] for row in reversed(rows) if isinstance(row.get(name), float | int)), None)
+            if state != PRUNED:
+                cell.value = next((row[name] for row in reversed(rows) if isinstance(row.get(name), float | int)), None)
             with suppress(OSError):
                 cell.quiet = time.time() - max(lock.path(runs, said["fit"]).stat().st_mtime, entry.since)
         elif state == COMPLETED:
@@ -78,6 +91,8 @@ class Sweep:
     @property
     def live(self) -> bool:
         """Does anybody work on it?"""
+        if "search" in self.plan:  # between two trials none runs
+            return any(map(held, (self.folder / "drivers").glob("*")))
         return self.drivers > 0 and any(cell.left for cell in self.cells)
 
     @property
@@ -112,7 +127,7 @@ class Sweep:
         several = any(cell.entry.attempts > 1 for cell in self.cells)
         table = Table(header_style="bold")
         more = ["attempts"] if several else []
-        widest = min(max(len(cell.words) for cell in self.cells), WIDEST)
+        widest = min(max((len(cell.words) for cell in self.cells), default=0), WIDEST)
         for name in ("#", "cell", "state", "progress", "steps/s", metric, "seconds", *more, "at"):
             justify = "left" if name in ("cell", "state", "progress", "at") else "right"
             table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in ("cell", "at"),
@@ -142,6 +157,7 @@ class Sweep:
         if self.best:
             lines.append(f"best so far: {self.plan['monitor']['name']} {self.best.value:.4g}, "
                          f"#{self.best.number} ({self.best.words})")  # fmt: skip
+        lines += plan.searched(self.plan)
         for cell in self.cells:
             if cell.state == FAILED:
                 log = (self.folder / cell.entry.log).resolve()

@@ -8,7 +8,7 @@ some job preempted or the budget spent, 130 stopped by Ctrl-C.
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +22,7 @@ from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.crew import Crew
 from denoiselab.launch.pool import Stopped
 from denoiselab.launch.task import Task
+from denoiselab.run import prune
 from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.spec import Refused
@@ -39,12 +40,14 @@ def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, 
         tasks = composed(loader, config, cells, first)
         judged(context, tasks, crew.elsewhere)
         crew.suit(tasks)
+        retry = command["retry"] == "failed" or config["rerun"] is True
+        if (study := config["trial"]["study"]) is not None:
+            return asked_for(context, tasks, crew, retry, command["budget.seconds"], Path(study))
         refuse(tasks, skip=config["invalid"] == "skip")
         if command["dry_run"]:
             estimate.show(context, tasks, crew.n_jobs)
             return tasks
         prepare(tasks)
-        retry = command["retry"] == "failed" or config["rerun"] is True
         return trained(context, tasks, crew, retry, command["budget.seconds"])
     except (ValueError, TypeError) as e:
         if isinstance(e, Refused):
@@ -68,9 +71,7 @@ def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float |
     with ledger.joined(folder) as book:
         book.begin([task for task in tasks if task.fit and task.twin is None], retry)
         stopped = worked(console, context, tasks, crew, budget, book)
-    for task in tasks:
-        if task.state == "same as":
-            task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
+    like_twins(tasks)
     table.show(console, tasks)
     console.print(escape(f"the sweep: denoiselab status {folder}"))
     states = {task.state for task in tasks}
@@ -81,12 +82,45 @@ def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float |
     return tasks
 
 
-def worked(console: Console, context, tasks: list[Task], crew: Crew, budget: float | None, book) -> int:
+def like_twins(tasks: list[Task]) -> None:
+    for task in tasks:
+        if task.state == "same as":
+            task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
+
+
+def asked_for(context, tasks: list[Task], crew: Crew, retry: bool, budget: float | None, folder: Path) -> list[Task]:
+    """Runs the trials that a search asked for, whose sweep grows by them; how they ended is the search's to say.
+    Leaves with an exit code where it is stopped."""
+    console, study = Console(highlight=False, soft_wrap=True), prune.study(folder)
+    for task, words in zip(tasks, named([task.overrides for task in tasks], study["space"]), strict=True):
+        task.words = words
+        if task.refusal is not None:
+            task.state, task.why = "refused", str(task.refusal)
+            console.print(escape(f"#{task.number} refused: {words}: {task.refusal.what}"))
+            continue
+        task.mark = prune.mark(folder, task.fit)
+        if task.state == "waiting" and not task.pruned() and study["pruner"]["name"] != "Never":
+            task.config = {**task.config, "trial": {"study": str(folder.resolve()), "number": task.number}}
+        if task.state != "waiting":
+            console.print(escape(f"#{task.number} {task.state}: {words}"))
+    prepare(tasks)
+    with ledger.joined(folder) as book:
+        with book.locked():
+            plan.grown(folder, tasks, study["trials"])
+        book.begin([task for task in tasks if task.fit and task.twin is None], retry)
+        if code := worked(console, context, tasks, crew, budget, book, study["trials"]):
+            raise SystemExit(code)
+    like_twins(tasks)
+    return tasks
+
+
+def worked(console: Console, context, tasks: list[Task], crew: Crew, budget: float | None, book,
+           total: int | None = None) -> int:  # fmt: skip
     """Runs what is waiting. The exit code of who was stopped, else 0."""
     if not any(task.state == "waiting" for task in tasks):
         return 0
     try:
-        crew.work(context, tasks, book, lambda task: table.tell(console, task, len(tasks)), budget)
+        crew.work(context, tasks, book, lambda task: table.tell(console, task, total or len(tasks)), budget)
     except Stopped as e:
         return e.code
     return 0
@@ -110,11 +144,15 @@ def composed(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: 
     return tasks
 
 
-def named(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Each cell by what varies: `lr=0.01 seed=1`, with a key's whole path where its last word is not enough."""
+def named(cells: Sequence[Sequence[str]], searched: Collection[str] = ()) -> list[str]:
+    """Each cell by what varies: `lr=0.01 seed=1`, with a key's whole path where its last word is not enough; what is
+    searched varies."""
     varied = [[word for word in filter_overrides(cell)
-               if word.startswith("arm=") or not all(word in other for other in cells)] for cell in cells]  # fmt: skip
-    keys = {word.lstrip("+").partition("=")[0] for words in varied for word in words}
+               if word.startswith("arm=") or word.partition("=")[0] in searched
+               or not all(word in other for other in cells)] for cell in cells]  # fmt: skip
+    keys = {word.lstrip("+").partition("=")[0] for words in varied for word in words} | {
+        k.lstrip("+") for k in searched
+    }
     last = Counter(key.rpartition(".")[2] for key in keys)
 
     def short(word: str) -> str:

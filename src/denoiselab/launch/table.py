@@ -16,6 +16,7 @@ STYLES = {
     "preempted": "yellow",
     "refused": "yellow",
     "waiting": "yellow",
+    "pruned": "yellow",
     "completed": "green",
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from denoiselab.launch import server
 from denoiselab.launch.order import Order
 from denoiselab.launch.seat import Seat
-from denoiselab.run import lock, record
+from denoiselab.run import lock, prune, record
 from denoiselab.run.signals import PREEMPTED, PREEMPTING
 from denoiselab.spec import Refused
 
@@ -29,7 +29,7 @@ ENDED_WELL = ("completed", "finished before", "same as")
 @dataclass
 class Task:
     """`state` is one of: waiting, running, completed, finished before, same as, refused, failed, failed before,
-    preempted."""
+    preempted, pruned."""
 
     number: int
     words: str  # what was varied
@@ -51,6 +51,7 @@ class Task:
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
+    mark: Path | None = None  # the file by which a trial says that it was pruned
     elsewhere: str = ""  # the driver that works on it, or on its fit
     attempts: int = 0
     codes: list[int] = field(default_factory=list)  # of the processes that ended
@@ -197,10 +198,18 @@ class Task:
             self.state = "waiting"
         elif codes[0] == 0 and self.results:
             self.state = "completed"
+        elif self.pruned():
+            pass
         elif any(codes) and all(code in ENDED_EARLY for code in codes):
             self.state, self.why = "preempted", "the same command goes on"
         else:
             self.fail(codes)
+
+    def pruned(self) -> bool:
+        """Was it stopped because others did better? Then its state says so."""
+        if self.mark and (why := prune.why(self.mark)):
+            self.state, self.why = "pruned", why
+        return self.state == "pruned"
 
     def fail(self, codes: list[int | None]) -> None:
         """The first rank whose end is its own is the cause: the others lost a peer, or were told to end."""

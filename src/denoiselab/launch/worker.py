@@ -40,17 +40,18 @@ class Work(NamedTuple):
     folder: Path
     ranks: int
     gpu: bool
+    mark: Path | None
     limits: Limits
     budget: float | None
 
     @classmethod
     def of(cls, task: Task, sweep: Path, limits: Limits, budget: float | None) -> "Work":
         return cls(sweep.absolute(), task.number, task.words, task.overrides, task.config, task.choices, task.fit,
-                   task.score, task.folder, task.ranks, task.gpu, limits, budget)  # fmt: skip
+                   task.score, task.folder, task.ranks, task.gpu, task.mark, limits, budget)  # fmt: skip
 
     def task(self, seat: Seat | None = None) -> Task:
         return Task(self.number, self.words, self.overrides, self.config, self.choices, fit=self.fit, score=self.score,
-                    folder=self.folder, ranks=self.ranks, gpu=self.gpu, seat=seat)  # fmt: skip
+                    folder=self.folder, ranks=self.ranks, gpu=self.gpu, mark=self.mark, seat=seat)  # fmt: skip
 
 
 def tell(task: Task) -> None:

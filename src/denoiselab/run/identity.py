@@ -21,7 +21,7 @@ from denoiselab.spec import Refused
 # Keys as patterns of their dotted path; a pattern drops all below it.
 NEITHER = (
     "hydra", "outputs", "name", "logger", "rerun", "invalid", "plugins", "checkpoint", "extend", "init",
-    "retry", "dry_run", "budget", "arms", "arm",
+    "retry", "dry_run", "budget", "arms", "arm", "trial",
     "callbacks.progress", "callbacks.saver", "callbacks.*.verbose",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.accelerator", "trainer.default_root_dir", "*.num_workers", "*.workers",

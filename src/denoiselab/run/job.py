@@ -20,6 +20,7 @@ from denoiselab.run.checkpoint import SafeIO
 from denoiselab.run.cost import Cost
 from denoiselab.run.logger import Logger
 from denoiselab.run.progress import Progress
+from denoiselab.run.pruning import Pruning
 from denoiselab.run.saver import Saver
 from denoiselab.run.watch import SeedEachStep, Watch
 from denoiselab.spec import Refused, near
@@ -107,6 +108,9 @@ def tools(cell: Cell, cost: Cost) -> Tools:
     watch = Watch(record.Record(folder), logger, cost, every=config["trainer"]["log_every_n_steps"], pulse=pulse)
     saver = Saver(folder, monitor["name"], monitor["mode"], fit=cell.fit, about=cell.about, **config["checkpoint"])
     extra = [build.instantiated(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    trial, every = config["trial"], config["trainer"]["val_check_interval"]
+    if trial["study"] is not None:
+        extra.append(Pruning(trial["study"], trial["number"], monitor["name"], every, cell.fit))
     bar = [Progress()] if config["trainer"]["enable_progress_bar"] else []
     trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *bar, saver], folder)
     batches = Batches(
