@@ -1,6 +1,7 @@
 """Loggers and progress: what is told arrives, and nothing that fails there reaches training."""
 
 import csv
+import importlib.util
 import io
 import itertools
 import json
@@ -24,24 +25,28 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from denoiselab.run import logger as loggers
 from denoiselab.run import online
 from denoiselab.run import progress as bar
-from denoiselab.run.logger import CSV, Logger, Nothing, TensorBoard, Wandb
+from denoiselab.run.label import Label
+from denoiselab.run.logger import CSV, Bars, Logger, Nothing, TensorBoard, Wandb
 from denoiselab.run.progress import Progress, clock
 from denoiselab.spec import Refused
 
 CONFIG = {"schedule": "linear", "corruption": "gaussian", "config": {"seed": 1, "data": {"batch_size": 8}}}
 
+LABEL = Label("schedule=linear lr=0.1", "sweep-of-two", "train", {"axis/schedule": "linear", "axis/lr": 0.1})
+
 
 def tell(logger: Logger, folder: Path, picture) -> str | None:
     """Everything that a run may tell."""
-    logger.start(folder, "0123456789", "readable-0123456789", CONFIG)
+    logger.start(folder, "0123456789", LABEL, CONFIG)
     logger.log({"train/loss": torch.tensor(0.5)}, 1)
     logger.log({"train/loss": 1 / 3}, 20)
     logger.log({"val/loss": 0.25}, 20)
     logger.image("samples", picture, 20)
     logger.table("texts", ["text", "loss"], [["a|b", 1.0], ["ä", 2.5]], 20)
+    logger.histogram("gradients/w", Bars([1, 0, 3], [-1.0, 0.0, 1.0, 2.0]), 20)
+    logger.summary({"best/val/loss": 0.125, "best/step": 10}, 20)
     return logger.finish()
 
 
@@ -72,7 +77,7 @@ def records(folder: Path) -> list[dict]:
 
 def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     picture.save(tmp_path / "p.png")
-    said = tell(Wandb(entity=None, group="sweep", tags=["a"]), tmp_path / "run", tmp_path / "p.png")
+    said = tell(Wandb(entity=None, tags=["a"]), tmp_path / "run", tmp_path / "p.png")
     assert capfd.readouterr() == ("", "")
     [path] = (tmp_path / "run" / "wandb").glob("offline-run-*-0123456789")
     assert said == f"wandb sync {path}"
@@ -82,8 +87,11 @@ def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     config = run["config"]["update"]
     assert (config["schedule"], config["corruption"]) == ("linear", "gaussian")
     assert config["config"] == CONFIG["config"]
-    assert (run["run_id"], run["display_name"], run["project"]) == ("0123456789", "readable-0123456789", "denoiselab")
-    assert (run["run_group"], run["job_type"], run["tags"]) == ("sweep", "train", ["a"])
+    assert (config["axis/schedule"], config["axis/lr"]) == ("linear", 0.1)
+    assert set(config["code"]) == {"version", "source", "commit", "changed"}
+    assert (run["run_id"], run["display_name"], run["project"]) == ("0123456789", LABEL.name, "denoiselab")
+    assert (run["run_group"], run["job_type"]) == ("sweep-of-two", "train")
+    assert run["tags"] == ["a", "schedule=linear", "lr=0.1"]
     history = [row["history"]["item"] for row in rows if row["type"] == "history"]
     losses = [(item["trainer/global_step"], item["train/loss"]) for item in history if "train/loss" in item]
     assert losses == [(1, 0.5), (20, 1 / 3)]
@@ -93,6 +101,12 @@ def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     [table] = (path / "files" / "media" / "table").rglob("*.json")
     assert json.loads(table.read_text())["data"] == [["a|b", 1.0], ["ä", 2.5]]
     staged = [row["artifact"]["manifest"]["contents"][0]["local_path"] for row in rows if row["type"] == "artifact"]
+    [bars] = [item for item in history if item.get("gradients/w._type") == "histogram"]
+    assert (bars["gradients/w.values"], bars["gradients/w.bins"]) == ([1, 0, 3], [-1, 0, 1, 2])
+    summary = {}
+    for row in rows:
+        summary |= row["summary"]["update"] if row["type"] == "summary" else {}
+    assert (summary["best/val/loss"], summary["best/step"], summary["val/loss"]) == (0.125, 10, 0.25)
     assert staged
     assert all(Path(s).is_relative_to(tmp_path / "run") and Path(s).exists() for s in staged)
 
@@ -162,8 +176,9 @@ def test_a_key_that_is_refused_means_offline(tmp_path, picture, monkeypatch):
         return init(mode=mode, **arguments)
 
     monkeypatch.setattr(wandb, "init", refusing)
-    monkeypatch.setattr(online, "mode", lambda: "online")
-    assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
+    monkeypatch.setattr(online, "mode", lambda: ("online", None))
+    with pytest.warns(UserWarning, match="lets nobody in .CommError: 401.*logged offline"):
+        assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
     assert modes == ["online", "offline"]
 
 
@@ -172,16 +187,18 @@ def test_online_needs_a_key_and_a_server(nowhere, monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         nowhere.base_url = f"http://127.0.0.1:{port}"
-        assert online.mode() == "offline", "no key"
+        assert online.mode() == ("offline", None), "no key"
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-        assert online.mode() == "online"
+        assert online.mode() == ("online", None)
         for asked, mode in [("offline", "offline"), ("disabled", "disabled"), ("online", "online")]:
             monkeypatch.setenv("WANDB_MODE", asked)
-            assert online.mode() == mode
-    assert online.mode() == "offline", "no server, whatever WANDB_MODE wishes"
+            assert online.mode() == (mode, None)
+    assert online.mode() == ("offline", f"{nowhere.base_url} does not answer"), "whatever WANDB_MODE wishes"
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert online.mode() == ("offline", "no key is configured (wandb login)")
     monkeypatch.delenv("WANDB_MODE")
     nowhere.mode = "disabled"
-    assert online.mode() == "disabled", "wandb's own settings"
+    assert online.mode() == ("disabled", None), "wandb's own settings"
 
 
 def test_keys_are_found_where_wandb_looks(nowhere, tmp_path):
@@ -216,7 +233,7 @@ def test_csv_has_a_line_a_step_and_a_column_a_metric(tmp_path, picture):
 def test_csv_of_a_resumed_run_is_that_of_one_that_was_not_killed(tmp_path):
     def log(folder, first, last):
         logger = CSV()
-        logger.start(folder, "i", "n", {}, first)
+        logger.start(folder, "i", Label("n"), {}, first)
         for step in range(first + 1, last + 1):
             logger.log({"train/loss": 1 / step}, step)
             if step % 4 == 0:
@@ -249,7 +266,7 @@ def test_tensorboard_has_all_that_was_told(tmp_path, picture):
 
 
 def test_tensorboard_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="pip install tensorboard"):
         TensorBoard()
 
@@ -259,16 +276,17 @@ def test_nothing_is_written_by_nothing(tmp_path, picture):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["wandb", "csv", "tensorboard", "none"])
+@pytest.mark.parametrize("name", ["wandb", "csv", "tensorboard", "trackio", "none"])
 def test_shipped_loggers_come_to_life(name):
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     path = Path(__file__).parents[1] / "conf" / "logger" / f"{name}.yaml"
     assert path.read_text().startswith("# ")
-    if name == "tensorboard":
-        pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
-    assert isinstance(instantiate(OmegaConf.load(path)), Logger)
+    if name in ("tensorboard", "trackio"):
+        pytest.importorskip(name, reason=f"the package {name} is not installed")
+    node = OmegaConf.merge({"outputs": "x"}, {"logger": OmegaConf.load(path)}).logger
+    assert isinstance(instantiate(node), Logger)
 
 
 # -- runs that are killed ----------------------------------------------------------------------------------
@@ -285,7 +303,7 @@ from denoiselab.run.record import Record
 kind, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 record, log = Record(folder), getattr(logger, kind)()
 record.cut(first)
-log.start(folder, "0123456789", "name", {"schedule": "linear"}, first)
+log.start(folder, "0123456789", logger.Label("name"), {"schedule": "linear"}, first)
 for step in range(first + 1, last + 1):
     for values in [{"train/loss": 1 / step}, *[{"val/loss": 2 / step}] * (step % 4 == 0)]:
         record.write(step, values)

@@ -135,7 +135,7 @@ from denoiselab.run import logger
 
 log = getattr(logger, sys.argv[1])()
 config = {"schedule": "linear", "config": {"data": {"api_key": sys.argv[2].partition("=")[2], "root": sys.argv[3]}}}
-log.start(sys.argv[4], "0123456789", "name", config)
+log.start(sys.argv[4], "0123456789", logger.Label("name"), config)
 log.log({"train/loss": 0.5}, 1)
 log.image("samples", Image.fromarray(np.zeros((4, 4, 3), np.uint8)), 1)
 log.table("texts", ["text"], [["a"]], 1)

@@ -62,6 +62,8 @@ def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: flo
     """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
     console = Console(highlight=False, soft_wrap=True)
     folder = plan.made(tasks)
+    for task in tasks:
+        task.sweep = folder.name
     with ledger.joined(folder) as book:
         book.begin([task for task in tasks if task.fit and task.twin is None], retry)
         stopped = worked(console, context, tasks, limits, budget, book)

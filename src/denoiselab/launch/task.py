@@ -14,7 +14,7 @@ from pathlib import Path
 
 from denoiselab.launch import server
 from denoiselab.launch.order import Order
-from denoiselab.run import lock, record
+from denoiselab.run import label, lock, record
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.spec import Refused
 
@@ -44,6 +44,7 @@ class Task:
     ranks: int = 1
     gpu: bool = False
     on_screen: bool = False  # prints there, not into its log
+    sweep: str = ""  # the name of the sweep's folder, if it is one's
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
@@ -110,6 +111,8 @@ class Task:
         shared = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         # The W&B process that serves this one would hold the runs of jobs that were killed.
         shared.pop("WANDB_SERVICE", None)
+        if self.sweep:
+            shared |= label.told(self.sweep, self.words)
         if self.gpu:
             shared["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
         if self.ranks == 1:

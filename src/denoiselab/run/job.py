@@ -17,6 +17,7 @@ from denoiselab.run import lock, record, start
 from denoiselab.run.cell import Cell
 from denoiselab.run.checkpoint import SafeIO
 from denoiselab.run.cost import Cost
+from denoiselab.run.histograms import Histograms
 from denoiselab.run.logger import Logger
 from denoiselab.run.progress import Progress
 from denoiselab.run.saver import Saver
@@ -92,7 +93,8 @@ def tools(cell: Cell, cost: Cost) -> Tools:
     saver = Saver(folder, monitor["name"], monitor["mode"], fit=cell.fit, about=cell.about, **config["checkpoint"])
     extra = [build.instantiated(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     bar = [Progress()] if config["trainer"]["enable_progress_bar"] else []
-    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *bar, saver], folder)
+    drawn = [Histograms(logger)] if logger.watched.kinds else []
+    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *drawn, *bar, saver], folder)
     batches = Batches(
         cell.data.train, batch_size, seed, lambda: trainer.global_step, trainer.accumulate_grad_batches,
         trainer.global_rank, trainer.world_size, config["overfit"], config["data"]["num_workers"],

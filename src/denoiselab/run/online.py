@@ -26,16 +26,21 @@ PATIENCE = 1.0  # seconds for a server to answer
 STEP = "trainer/global_step"  # the axis of all curves, as Lightning calls it
 
 
-def mode() -> str:
-    """online, offline or disabled, as wandb's settings and the environment say, and as there is a way."""
+def mode() -> tuple[str, str | None]:
+    """online, offline or disabled, as wandb's settings and the environment say, and as there is a way; and what is in
+    the way of one who wishes to be online: who has a key, or says so."""
     import wandb
 
     settings = wandb.setup().settings
     # The settings have seen the environment once, when they were made.
     asked = os.environ.get("WANDB_MODE") or settings.mode
     if asked in ("offline", "dryrun", "disabled"):
-        return asked
-    return "online" if has_key(settings) and answers(settings.base_url) else "offline"
+        return asked, None
+    if not has_key(settings):
+        return "offline", "no key is configured (wandb login)" if os.environ.get("WANDB_MODE") == "online" else None
+    if not answers(settings.base_url):
+        return "offline", f"{settings.base_url} does not answer"
+    return "online", None
 
 
 def has_key(settings) -> bool:
