@@ -11,8 +11,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +19,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import wandb
+import wandb_server
 from PIL import Image
 from rich.console import Console
 from torch import nn
@@ -184,15 +183,20 @@ def test_a_key_that_is_refused_means_offline(tmp_path, picture, monkeypatch):
 
 def test_online_needs_a_key_and_a_server(nowhere, monkeypatch, tmp_path):
     monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=nowhere))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        nowhere.base_url = f"http://127.0.0.1:{port}"
+    with wandb_server.serving() as server:
+        nowhere.base_url = server.variables["WANDB_BASE_URL"]
         assert online.mode() == ("offline", None), "no key"
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
         assert online.mode() == ("online", None)
         for asked, mode in [("offline", "offline"), ("disabled", "disabled"), ("online", "online")]:
             monkeypatch.setenv("WANDB_MODE", asked)
             assert online.mode() == (mode, None)
+        server.refusing = True
+        assert online.mode() == ("offline", f"{nowhere.base_url} refuses the key (401 Unauthorized)")
+        server.stalling = True
+        monkeypatch.setattr(online, "LONGEST", 0.1)
+        assert online.mode()[0] == "offline"
+        assert "accepts a connection and does not answer" in online.mode()[1]
     assert online.mode() == ("offline", f"{nowhere.base_url} does not answer"), "whatever WANDB_MODE wishes"
     monkeypatch.delenv("WANDB_API_KEY")
     assert online.mode() == ("offline", "no key is configured (wandb login)")
@@ -201,16 +205,31 @@ def test_online_needs_a_key_and_a_server(nowhere, monkeypatch, tmp_path):
     assert online.mode() == ("disabled", None), "wandb's own settings"
 
 
+@pytest.mark.parametrize("failing", ["refusing", "stalling"])
+def test_a_server_that_will_not_do_means_offline_and_a_word(failing, nowhere, tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(online, "LONGEST", 0.1)
+    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=nowhere))
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with wandb_server.serving(**{failing: True}) as server:
+        nowhere.base_url = server.variables["WANDB_BASE_URL"]
+        mode, why = online.mode()
+        monkeypatch.undo()
+        monkeypatch.setattr(online, "mode", lambda: (mode, why))
+        with pytest.warns(UserWarning, match=f"W&B: {re.escape(why)}; this run is logged offline, in ") as said:
+            assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
+    assert len(said) == 1
+
+
 def test_keys_are_found_where_wandb_looks(nowhere, tmp_path):
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     (tmp_path / "netrc").write_text("machine elsewhere.org login user password p\n")
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     (tmp_path / "netrc").write_text("machine api.example.org login user password p\n")
-    assert online.has_key(nowhere)
+    assert online.key_of(nowhere) == "p"
     (tmp_path / "netrc").write_text("what is this")
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     nowhere.api_key = "k"
-    assert online.has_key(nowhere)
+    assert online.key_of(nowhere) == "k"
 
 
 def test_a_proxy_is_asked_in_the_server_s_place(nowhere, monkeypatch):
@@ -395,56 +414,12 @@ def each_once(found: list[tuple[int, str, float]]) -> None:
     assert [row[2] for row in sorted(found)] == pytest.approx([row[2] for row in whole])
 
 
-class Server(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs: it keeps the lines of the history where it is told to put them."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        lines = self.server.lines
-        answer = {}
-        if self.path.endswith("/file_stream"):
-            for name, file in json.loads(body).get("files", {}).items():
-                if name == "wandb-history.jsonl":
-                    lines[file["offset"] :] = [json.loads(line) for line in file["content"]]
-        elif self.path == "/graphql":
-            project = {"id": "p", "name": "denoiselab", "entity": {"id": "e", "name": "me"}}
-            bucket = {"id": "b", "name": "0123456789", "displayName": "n", "config": "{}", "project": project}
-            # The last value of each name.
-            last = {name: value for line in lines for name, value in line.items()}
-            before = {
-                **bucket, "summaryMetrics": json.dumps(last), "historyLineCount": len(lines), "logLineCount": 0,
-                "eventsLineCount": 0, "historyTail": json.dumps([json.dumps(lines[-1])] if lines else []),
-                "eventsTail": "[]", "tags": [], "wandbConfig": '{"t": 1}',
-            }  # fmt: skip
-            answer = {"data": {
-                "model": {**project, "bucket": before if lines else None},
-                "upsertBucket": {"bucket": bucket, "inserted": not lines},
-                "viewer": {"id": "u", "username": "me", "entity": "me", "flags": "{}", "teams": {"edges": []}},
-                "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
-            }}  # fmt: skip
-        self.send_response(200)
-        text = json.dumps(answer).encode()
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *words):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.lines = []
-        for name, value in {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "k" * 40,
-                            "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "WANDB_MODE": "online",
-                            "NUMBERS_ALONE": "yes"}.items():  # fmt: skip
+    with wandb_server.serving() as server:
+        for name, value in {**server.variables, "WANDB_MODE": "online", "NUMBERS_ALONE": "yes"}.items():
             monkeypatch.setenv(name, value)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.slow
@@ -456,6 +431,21 @@ def test_killed_runs_are_one_run_online(tmp_path, server):
     assert attempt("Wandb", tmp_path, 480, 480, **quiet) == "None"
     each_once([(line["trainer/global_step"], name, value) for line in server.lines for name, value in line.items()
                if name.endswith("/loss")])  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_server_that_falls_silent_stops_no_run(tmp_path, server):
+    """It accepts the run, and then answers nothing: the run ends, and says how to send what was not sent."""
+    waits = "from denoiselab.run.logger import wandb as w; w.LAST = 2\n"
+    command = [sys.executable, "-c", waits + RUN, "Wandb", str(tmp_path), "0", "450"]
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as run:
+        assert "1\n" in iter(run.stdout.readline, "")
+        server.stalling = True
+        out, _ = run.communicate()
+    assert run.returncode == 0
+    [place] = (tmp_path / "wandb").glob("run-*-0123456789")
+    assert out.splitlines()[-1] == f"wandb sync {place}  # not all of it reached the server within 2 seconds"
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """trackio: the same dashboard on one's own machine, with nothing to sign up for and no network.
 
-All runs of an outputs folder share one store, `outputs/trackio`, which `trackio show` opens. Its run id is the run's fit
-hash, so a resumed run is the same run. Several processes may write at once; a store on a network file system is written
-as trackio does there, in pieces that `trackio show` gathers.
+All runs of an outputs folder share one store, `outputs/trackio`, which `trackio show` opens. Its run id is the run's
+fit hash, so a resumed run is the same run. Several processes may write at once; a store on a network file system is
+written as trackio does there, in pieces that `trackio show` gathers.
 """
 
 import importlib.util
@@ -50,8 +50,10 @@ class Trackio(Mirror):
         rows = storage.get_logs(self.project, name, run_id=identity)
         self.known = {(row["step"], name) for row in rows for name in row}
         self.trackio = sys.modules["trackio"]
-        self.run = Here(url=None, project=self.project, client=None, name=name, run_id=identity,
-                        group=self.group or label.group, config={**config, "code": record.code()}, existing_runs=[])  # fmt: skip
+        self.run = Here(
+            url=None, project=self.project, client=None, name=name, run_id=identity, group=self.group or label.group,
+            config={**config, "code": record.code()}, existing_runs=[],
+        )  # fmt: skip
         return []
 
     def imported(self):

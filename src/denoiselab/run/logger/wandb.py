@@ -72,6 +72,8 @@ class Wandb(Mirror):
             if mode != "online":
                 raise
             why = f"the server lets nobody in ({type(e).__name__}: {str(e).partition(chr(10))[0]:.200})"
+            if wandb.run is None:  # wandb's own process holds the id of the run that failed
+                wandb.teardown()
             run = wandb.init(mode="offline", **arguments)
         run.define_metric(online.STEP)
         run.define_metric("*", step_metric=online.STEP, step_sync=True)
