@@ -45,7 +45,7 @@ def test_they_are_drawn_at_every_so_many_steps_by_the_first_process(watch, kinds
     network.bias.requires_grad_(False)  # no gradient, and so no histogram of one
     network(torch.ones(4)).sum().backward()
     drawn, trainer = Histograms(logger), SimpleNamespace(global_step=0, is_global_zero=True)
-    for trainer.global_step in range(7):  # noqa: B020, it is the step
+    for trainer.global_step in range(7):
         drawn.on_before_optimizer_step(trainer, network, None)
     gradients, parameters = [("gradients/weight", 8)], [("parameters/weight", 8), ("parameters/bias", 2)]
     expected = {"gradients": gradients, "parameters": parameters, "all": gradients + parameters, None: []}[watch]

@@ -120,6 +120,19 @@ def test_wandb_changes_no_global_state(tmp_path, picture):
     assert states() == before
 
 
+def test_one_command_sends_all_runs_of_a_sweep(tmp_path, picture):
+    folders = [tmp_path / name for name in ("a b", "c")]
+    for folder in folders:
+        tell(Wandb(), folder, picture)
+    said = Wandb().together([*folders, tmp_path / "online"])
+    # As a shell understands it: each run's parts together, in their order.
+    printed = subprocess.run(["sh", "-c", said.replace("wandb sync", "printf '%s|'")], capture_output=True, text=True)
+    parts = [str(part) for folder in folders for part in sorted((folder / "wandb").glob("offline-run-*"))]
+    assert printed.stdout.split("|")[:-1] == parts
+    assert Wandb().together([tmp_path / "online"]) is None
+    assert Nothing().together(folders) is CSV().together(folders) is None
+
+
 def test_two_runs_in_one_process_stay_two(tmp_path, picture):
     for name in ("a", "b"):
         tell(Wandb(), tmp_path / name, picture)

@@ -72,12 +72,22 @@ def trained(context, tasks: list[Task], limits: Limits, retry: bool, budget: flo
             task.state, task.why = task.twin.state, f"same as #{task.twin.number}"
     table.show(console, tasks)
     console.print(escape(f"the sweep: denoiselab status {folder}"))
+    if said := together(tasks):
+        console.print(escape(said))
     states = {task.state for task in tasks}
     left = bool({"preempted", "waiting"} & states)
     code = stopped or bool({"failed", "failed before"} & states) or (PREEMPTED if left else 0)
     if code:
         raise SystemExit(int(code))
     return tasks
+
+
+def together(tasks: list[Task]) -> str | None:
+    """How the runs are seen beside each other, as the logger of the first one says."""
+    from hydra.utils import instantiate
+
+    done = [task for task in tasks if task.ended_well]
+    return instantiate(done[0].config["logger"]).together([task.folder for task in done]) if done else None
 
 
 def worked(console: Console, context, tasks: list[Task], limits: Limits, budget: float | None, book) -> int:

@@ -1,5 +1,5 @@
-"""The saved view of a sweep at W&B, by its own library: runs grouped by the axes, curves, parallel coordinates, samples.
-Imports no torch."""
+"""The saved view of a sweep at W&B, by its own library: runs grouped by the axes, curves, parallel coordinates,
+samples. Imports no torch."""
 
 import importlib.util
 import json
@@ -91,10 +91,12 @@ def workspace(folder: Path, sweep: dict, runs: list[Path], project: str, entity:
     columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(best), display_name=best))
     pictures, tables = logged(runs)
     sections = [
-        ws.Section("Curves", [*map(curve, looked), wr.LinePlot(title="train/loss", x=online.STEP, y=["train/loss"])],
-                   is_open=True),
-        ws.Section("Axes", [wr.ParallelCoordinatesPlot(columns=columns), wr.ParameterImportancePlot(with_respect_to=best)],
-                   is_open=True),
+        ws.Section("Curves", [
+            *map(curve, looked), wr.LinePlot(title="train/loss", x=online.STEP, y=["train/loss"]),
+        ], is_open=True),
+        ws.Section("Axes", [
+            wr.ParallelCoordinatesPlot(columns=columns), wr.ParameterImportancePlot(with_respect_to=best),
+        ], is_open=True),
         ws.Section("Samples", [
             *(wr.MediaBrowser(title=each, media_keys=[each], mode="grid", grid_x_axis="step", grid_y_axis="run")
               for each in pictures),

@@ -72,6 +72,11 @@ class Logger(abc.ABC):
     def finish(self) -> str | None:
         """Closes the log; gives what the user should be told, if anything."""
 
+    @abc.abstractmethod
+    def together(self, folders: Sequence[Path]) -> str | None:
+        """How the user sees several runs beside each other, if there is a command for it; of a logger that was not
+        started."""
+
 
 class Nothing(Logger):
     """No log: the record in the run's folder is enough."""
@@ -95,6 +100,9 @@ class Nothing(Logger):
         pass
 
     def finish(self):
+        return None
+
+    def together(self, folders):
         return None
 
 

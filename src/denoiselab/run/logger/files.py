@@ -62,6 +62,9 @@ class CSV(Logger):
     def finish(self):
         return None
 
+    def together(self, folders):
+        return None
+
 
 class TensorBoard(Logger):
     """Event files in the run's folder."""
@@ -122,6 +125,10 @@ class TensorBoard(Logger):
     def finish(self):
         self.writer.close()
         return f"tensorboard --logdir {shlex.quote(str(self.folder))}"
+
+    def together(self, folders):
+        parents = dict.fromkeys(str(folder.parent) for folder in folders)
+        return "\n".join(f"tensorboard --logdir {shlex.quote(parent)}" for parent in parents)
 
 
 def at(step: int, folder: Path) -> set[str]:

@@ -88,4 +88,7 @@ class Trackio(Mirror):
     def close(self):
         with redirect_stdout(io.StringIO()):
             self.run.finish()
+        return self.together([])
+
+    def together(self, folders):
         return f"TRACKIO_DIR={shlex.quote(str(self.directory))} trackio show --project {shlex.quote(self.project)}"

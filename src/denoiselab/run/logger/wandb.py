@@ -118,3 +118,10 @@ class Wandb(Mirror):
         if len(parts) > 1:
             said += f"  # one run, in {len(parts)} parts: give them together, in this order"
         return said
+
+    def together(self, folders):
+        offline = [folder for folder in folders if any(folder.glob("wandb/offline-run-*"))]
+        if not offline:
+            return None
+        runs = " ".join(shlex.quote(str(folder)) for folder in offline)
+        return f'for run in {runs}; do wandb sync "$run"/wandb/offline-run-*; done'
