@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -129,7 +130,11 @@ def swept(tmp_path):
 
 @pytest.fixture
 def library():
-    return pytest.importorskip("wandb_workspaces", reason="the package wandb-workspaces is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own, on import
+        return pytest.importorskip(
+            "wandb_workspaces.workspaces", reason="the package wandb-workspaces is not installed"
+        )
 
 
 def test_the_view_is_a_file_where_no_key_works(swept, library, monkeypatch, capsys):
@@ -182,9 +187,7 @@ def test_a_server_that_fails_leaves_the_file_and_says_why(swept, library, monkey
     def fails(view):
         raise wandb.errors.CommError("permission denied")
 
-    import wandb_workspaces.workspaces as ws
-
-    monkeypatch.setattr(ws.Workspace, "save", fails)
+    monkeypatch.setattr(library.Workspace, "save", fails)
     assert run(["sweep", "workspace", str(swept), "entity=me", f"json={swept / 'v.json'}"]) == 0
     assert "not saved at W&B: CommError: permission denied" in capsys.readouterr().out
     assert json.loads((swept / "v.json").read_text())["entity"] == "me"

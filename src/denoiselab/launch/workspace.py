@@ -107,7 +107,7 @@ def workspace(folder: Path, sweep: dict, runs: list[Path], project: str, entity:
         entity=entity, project=project, name=f"sweep {group}", sections=sections,
         settings=ws.WorkspaceSettings(x_axis=online.STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Metric("Group") == group], groupby=[ws.Config(axis) for axis in looked],
+            filters=ws.And(ws.Metric("Group") == group), groupby=[ws.Config(axis) for axis in looked],
             order=[ws.Ordering(ws.Summary(best), ascending=mode == "min")],
             pinned_columns=[f"summary:{best}", *(f"config:{axis}.value" for axis in axes)],
         ),
