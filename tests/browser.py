@@ -19,6 +19,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
          "--remote-debugging-pipe")  # fmt: skip
 KEYS = {"Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowRight": 39}
 PATIENCE = 60  # seconds for an answer
+ALONE = ("file:", "data:")  # what a page that needs nothing else may ask for
 
 
 def found() -> str | None:
@@ -31,6 +32,7 @@ class Page:
     def __init__(self, reading: int, writing: int):
         self.reading, self.writing, self.buffer = reading, writing, b""
         self.numbers, self.session, self.errors, self.seen = itertools.count(1), None, [], []
+        self.allowed = ALONE
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -66,13 +68,19 @@ class Page:
             self.errors.append(str(said["args"]))
         elif method == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
             self.errors.append(said["entry"]["text"])
-        elif method == "Network.requestWillBeSent" and not said["request"]["url"].startswith(("file:", "data:")):
+        elif method == "Network.requestWillBeSent" and not said["request"]["url"].startswith(self.allowed):
             self.errors.append(f"asked for {said['request']['url']}")
 
     def open(self, path: Path, width: int = 1366, height: int = 900) -> None:
+        self.visit(path.resolve().as_uri(), width, height)
+
+    def visit(self, url: str, width: int = 1366, height: int = 900) -> None:
+        """Opens a page, which may ask its own server for more; a file may ask for nothing but files."""
+        if not url.startswith("file:"):
+            self.allowed = (*ALONE, "blob:", "/".join(url.split("/")[:3]))
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.seen.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         while "Page.loadEventFired" not in self.seen:
             self.note(self.next())
 
@@ -120,7 +128,7 @@ class Page:
 
 
 def away(descriptor: int) -> int:
-    """The same pipe under a number that the browser's own do not need."""
+    """The same file under a number that the browser's own do not need."""
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
     os.close(descriptor)
     return moved
@@ -130,7 +138,7 @@ def away(descriptor: int) -> int:
 def browser() -> Iterator[Page]:
     theirs_in, writing = map(away, os.pipe())
     reading, theirs_out = map(away, os.pipe())
-    null = os.open(os.devnull, os.O_RDWR)
+    null = away(os.open(os.devnull, os.O_RDWR))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         actions = [(os.POSIX_SPAWN_DUP2, theirs_in, 3), (os.POSIX_SPAWN_DUP2, theirs_out, 4),
                    (os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1),

@@ -1,6 +1,7 @@
 """Loggers and progress: what is told arrives, and nothing that fails there reaches training."""
 
 import csv
+import importlib.util
 import io
 import itertools
 import json
@@ -10,8 +11,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,28 +19,33 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import wandb
+import wandb_server
 from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from denoiselab.run import logger as loggers
 from denoiselab.run import online
 from denoiselab.run import progress as bar
-from denoiselab.run.logger import CSV, Logger, Nothing, TensorBoard, Wandb
+from denoiselab.run.label import Label
+from denoiselab.run.logger import CSV, Bars, Logger, Nothing, TensorBoard, Wandb
 from denoiselab.run.progress import Progress, clock
 from denoiselab.spec import Refused
 
 CONFIG = {"schedule": "linear", "corruption": "gaussian", "config": {"seed": 1, "data": {"batch_size": 8}}}
 
+LABEL = Label("schedule=linear lr=0.1", "sweep-of-two", "train", {"axis/schedule": "linear", "axis/lr": 0.1})
+
 
 def tell(logger: Logger, folder: Path, picture) -> str | None:
     """Everything that a run may tell."""
-    logger.start(folder, "0123456789", "readable-0123456789", CONFIG)
+    logger.start(folder, "0123456789", LABEL, CONFIG)
     logger.log({"train/loss": torch.tensor(0.5)}, 1)
     logger.log({"train/loss": 1 / 3}, 20)
     logger.log({"val/loss": 0.25}, 20)
     logger.image("samples", picture, 20)
     logger.table("texts", ["text", "loss"], [["a|b", 1.0], ["ä", 2.5]], 20)
+    logger.histogram("gradients/w", Bars([1, 0, 3], [-1.0, 0.0, 1.0, 2.0]), 20)
+    logger.summary({"best/val/loss": 0.125, "best/step": 10}, 20)
     return logger.finish()
 
 
@@ -72,7 +76,7 @@ def records(folder: Path) -> list[dict]:
 
 def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     picture.save(tmp_path / "p.png")
-    said = tell(Wandb(entity=None, group="sweep", tags=["a"]), tmp_path / "run", tmp_path / "p.png")
+    said = tell(Wandb(entity=None, tags=["a"]), tmp_path / "run", tmp_path / "p.png")
     assert capfd.readouterr() == ("", "")
     [path] = (tmp_path / "run" / "wandb").glob("offline-run-*-0123456789")
     assert said == f"wandb sync {path}"
@@ -82,8 +86,11 @@ def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     config = run["config"]["update"]
     assert (config["schedule"], config["corruption"]) == ("linear", "gaussian")
     assert config["config"] == CONFIG["config"]
-    assert (run["run_id"], run["display_name"], run["project"]) == ("0123456789", "readable-0123456789", "denoiselab")
-    assert (run["run_group"], run["job_type"], run["tags"]) == ("sweep", "train", ["a"])
+    assert (config["axis/schedule"], config["axis/lr"]) == ("linear", 0.1)
+    assert set(config["code"]) == {"version", "source", "commit", "changed"}
+    assert (run["run_id"], run["display_name"], run["project"]) == ("0123456789", LABEL.name, "denoiselab")
+    assert (run["run_group"], run["job_type"]) == ("sweep-of-two", "train")
+    assert run["tags"] == ["a", "schedule=linear", "lr=0.1"]
     history = [row["history"]["item"] for row in rows if row["type"] == "history"]
     losses = [(item["trainer/global_step"], item["train/loss"]) for item in history if "train/loss" in item]
     assert losses == [(1, 0.5), (20, 1 / 3)]
@@ -93,6 +100,12 @@ def test_wandb_offline_has_all_that_was_told(tmp_path, picture, capfd):
     [table] = (path / "files" / "media" / "table").rglob("*.json")
     assert json.loads(table.read_text())["data"] == [["a|b", 1.0], ["ä", 2.5]]
     staged = [row["artifact"]["manifest"]["contents"][0]["local_path"] for row in rows if row["type"] == "artifact"]
+    [bars] = [item for item in history if item.get("gradients/w._type") == "histogram"]
+    assert (bars["gradients/w.values"], bars["gradients/w.bins"]) == ([1, 0, 3], [-1, 0, 1, 2])
+    summary = {}
+    for row in rows:
+        summary |= row["summary"]["update"] if row["type"] == "summary" else {}
+    assert (summary["best/val/loss"], summary["best/step"], summary["val/loss"]) == (0.125, 10, 0.25)
     assert staged
     assert all(Path(s).is_relative_to(tmp_path / "run") and Path(s).exists() for s in staged)
 
@@ -105,6 +118,19 @@ def test_wandb_changes_no_global_state(tmp_path, picture):
     before = states()
     tell(Wandb(), tmp_path, picture)
     assert states() == before
+
+
+def test_one_command_sends_all_runs_of_a_sweep(tmp_path, picture):
+    folders = [tmp_path / name for name in ("a b", "c")]
+    for folder in folders:
+        tell(Wandb(), folder, picture)
+    said = Wandb().together([*folders, tmp_path / "online"])
+    # As a shell understands it: each run's parts together, in their order.
+    printed = subprocess.run(["sh", "-c", said.replace("wandb sync", "printf '%s|'")], capture_output=True, text=True)
+    parts = [str(part) for folder in folders for part in sorted((folder / "wandb").glob("offline-run-*"))]
+    assert printed.stdout.split("|")[:-1] == parts
+    assert Wandb().together([tmp_path / "online"]) is None
+    assert Nothing().together(folders) is CSV().together(folders) is None
 
 
 def test_two_runs_in_one_process_stay_two(tmp_path, picture):
@@ -162,38 +188,61 @@ def test_a_key_that_is_refused_means_offline(tmp_path, picture, monkeypatch):
         return init(mode=mode, **arguments)
 
     monkeypatch.setattr(wandb, "init", refusing)
-    monkeypatch.setattr(online, "mode", lambda: "online")
-    assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
+    monkeypatch.setattr(online, "mode", lambda: ("online", None))
+    with pytest.warns(UserWarning, match="lets nobody in .CommError: 401.*logged offline"):
+        assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
     assert modes == ["online", "offline"]
 
 
 def test_online_needs_a_key_and_a_server(nowhere, monkeypatch, tmp_path):
     monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=nowhere))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        nowhere.base_url = f"http://127.0.0.1:{port}"
-        assert online.mode() == "offline", "no key"
+    with wandb_server.serving() as server:
+        nowhere.base_url = server.variables["WANDB_BASE_URL"]
+        assert online.mode() == ("offline", None), "no key"
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-        assert online.mode() == "online"
+        assert online.mode() == ("online", None)
         for asked, mode in [("offline", "offline"), ("disabled", "disabled"), ("online", "online")]:
             monkeypatch.setenv("WANDB_MODE", asked)
-            assert online.mode() == mode
-    assert online.mode() == "offline", "no server, whatever WANDB_MODE wishes"
+            assert online.mode() == (mode, None)
+        server.refusing = True
+        assert online.mode() == ("offline", f"{nowhere.base_url} refuses the key (401 Unauthorized)")
+        server.stalling = True
+        monkeypatch.setattr(online, "LONGEST", 0.1)
+        assert online.mode()[0] == "offline"
+        assert "accepts a connection and does not answer" in online.mode()[1]
+    assert online.mode() == ("offline", f"{nowhere.base_url} does not answer"), "whatever WANDB_MODE wishes"
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert online.mode() == ("offline", "no key is configured (wandb login)")
     monkeypatch.delenv("WANDB_MODE")
     nowhere.mode = "disabled"
-    assert online.mode() == "disabled", "wandb's own settings"
+    assert online.mode() == ("disabled", None), "wandb's own settings"
+
+
+@pytest.mark.parametrize("failing", ["refusing", "stalling"])
+def test_a_server_that_will_not_do_means_offline_and_a_word(failing, nowhere, tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(online, "LONGEST", 0.1)
+    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=nowhere))
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with wandb_server.serving(**{failing: True}) as server:
+        nowhere.base_url = server.variables["WANDB_BASE_URL"]
+        mode, why = online.mode()
+        monkeypatch.undo()
+        monkeypatch.setattr(online, "mode", lambda: (mode, why))
+        with pytest.warns(UserWarning, match=f"W&B: {re.escape(why)}; this run is logged offline, in ") as said:
+            assert tell(Wandb(), tmp_path, picture).startswith("wandb sync ")
+    assert len(said) == 1
 
 
 def test_keys_are_found_where_wandb_looks(nowhere, tmp_path):
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     (tmp_path / "netrc").write_text("machine elsewhere.org login user password p\n")
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     (tmp_path / "netrc").write_text("machine api.example.org login user password p\n")
-    assert online.has_key(nowhere)
+    assert online.key_of(nowhere) == "p"
     (tmp_path / "netrc").write_text("what is this")
-    assert not online.has_key(nowhere)
+    assert online.key_of(nowhere) is None
     nowhere.api_key = "k"
-    assert online.has_key(nowhere)
+    assert online.key_of(nowhere) == "k"
 
 
 def test_a_proxy_is_asked_in_the_server_s_place(nowhere, monkeypatch):
@@ -216,7 +265,7 @@ def test_csv_has_a_line_a_step_and_a_column_a_metric(tmp_path, picture):
 def test_csv_of_a_resumed_run_is_that_of_one_that_was_not_killed(tmp_path):
     def log(folder, first, last):
         logger = CSV()
-        logger.start(folder, "i", "n", {}, first)
+        logger.start(folder, "i", Label("n"), {}, first)
         for step in range(first + 1, last + 1):
             logger.log({"train/loss": 1 / step}, step)
             if step % 4 == 0:
@@ -249,7 +298,7 @@ def test_tensorboard_has_all_that_was_told(tmp_path, picture):
 
 
 def test_tensorboard_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="pip install tensorboard"):
         TensorBoard()
 
@@ -259,16 +308,17 @@ def test_nothing_is_written_by_nothing(tmp_path, picture):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["wandb", "csv", "tensorboard", "none"])
+@pytest.mark.parametrize("name", ["wandb", "csv", "tensorboard", "trackio", "none"])
 def test_shipped_loggers_come_to_life(name):
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     path = Path(__file__).parents[1] / "conf" / "logger" / f"{name}.yaml"
     assert path.read_text().startswith("# ")
-    if name == "tensorboard":
-        pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
-    assert isinstance(instantiate(OmegaConf.load(path)), Logger)
+    if name in ("tensorboard", "trackio"):
+        pytest.importorskip(name, reason=f"the package {name} is not installed")
+    node = OmegaConf.merge({"outputs": "x"}, {"logger": OmegaConf.load(path)}).logger
+    assert isinstance(instantiate(node), Logger)
 
 
 # -- runs that are killed ----------------------------------------------------------------------------------
@@ -285,7 +335,7 @@ from denoiselab.run.record import Record
 kind, folder, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 record, log = Record(folder), getattr(logger, kind)()
 record.cut(first)
-log.start(folder, "0123456789", "name", {"schedule": "linear"}, first)
+log.start(folder, "0123456789", logger.Label("name"), {"schedule": "linear"}, first)
 for step in range(first + 1, last + 1):
     for values in [{"train/loss": 1 / step}, *[{"val/loss": 2 / step}] * (step % 4 == 0)]:
         record.write(step, values)
@@ -377,56 +427,12 @@ def each_once(found: list[tuple[int, str, float]]) -> None:
     assert [row[2] for row in sorted(found)] == pytest.approx([row[2] for row in whole])
 
 
-class Server(BaseHTTPRequestHandler):
-    """As much of W&B's server as a run needs: it keeps the lines of the history where it is told to put them."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        lines = self.server.lines
-        answer = {}
-        if self.path.endswith("/file_stream"):
-            for name, file in json.loads(body).get("files", {}).items():
-                if name == "wandb-history.jsonl":
-                    lines[file["offset"] :] = [json.loads(line) for line in file["content"]]
-        elif self.path == "/graphql":
-            project = {"id": "p", "name": "denoiselab", "entity": {"id": "e", "name": "me"}}
-            bucket = {"id": "b", "name": "0123456789", "displayName": "n", "config": "{}", "project": project}
-            # The last value of each name.
-            last = {name: value for line in lines for name, value in line.items()}
-            before = {
-                **bucket, "summaryMetrics": json.dumps(last), "historyLineCount": len(lines), "logLineCount": 0,
-                "eventsLineCount": 0, "historyTail": json.dumps([json.dumps(lines[-1])] if lines else []),
-                "eventsTail": "[]", "tags": [], "wandbConfig": '{"t": 1}',
-            }  # fmt: skip
-            answer = {"data": {
-                "model": {**project, "bucket": before if lines else None},
-                "upsertBucket": {"bucket": bucket, "inserted": not lines},
-                "viewer": {"id": "u", "username": "me", "entity": "me", "flags": "{}", "teams": {"edges": []}},
-                "createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []},
-            }}  # fmt: skip
-        self.send_response(200)
-        text = json.dumps(answer).encode()
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *words):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.lines = []
-        for name, value in {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "k" * 40,
-                            "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "WANDB_MODE": "online",
-                            "NUMBERS_ALONE": "yes"}.items():  # fmt: skip
+    with wandb_server.serving() as server:
+        for name, value in {**server.variables, "WANDB_MODE": "online", "NUMBERS_ALONE": "yes"}.items():
             monkeypatch.setenv(name, value)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.slow
@@ -438,6 +444,21 @@ def test_killed_runs_are_one_run_online(tmp_path, server):
     assert attempt("Wandb", tmp_path, 480, 480, **quiet) == "None"
     each_once([(line["trainer/global_step"], name, value) for line in server.lines for name, value in line.items()
                if name.endswith("/loss")])  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_server_that_falls_silent_stops_no_run(tmp_path, server):
+    """It accepts the run, and then answers nothing: the run ends, and says how to send what was not sent."""
+    waits = "from denoiselab.run.logger import wandb as w; w.LAST = 2\n"
+    command = [sys.executable, "-c", waits + RUN, "Wandb", str(tmp_path), "0", "450"]
+    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as run:
+        assert "1\n" in iter(run.stdout.readline, "")
+        server.stalling = True
+        out, _ = run.communicate()
+    assert run.returncode == 0
+    [place] = (tmp_path / "wandb").glob("run-*-0123456789")
+    assert out.splitlines()[-1] == f"wandb sync {place}  # not all of it reached the server within 2 seconds"
 
 
 @pytest.mark.slow

@@ -429,6 +429,7 @@ BAD = {
     "guidance.weight": [-1, 1001],
     "evaluation.seed": [],
     "grid.high": [-1, 0, 1e7], "grid.low": [-1, 0, 2], "grid.rho": [-1, 0, 1e4],
+    "logger.watch_every": [-1, 0],
     "lr_schedule.factor": [-1, 0, 10], "lr_schedule.floor": [-0.1, 1.1],
     "lr_schedule.milestones": [[-1], [0], [5, 5], [7, 5]], "lr_schedule.steps": [-1, 0], "lr_schedule.warmup": [-1],
     "objective.bin": [-1, 0, 3], "objective.bound.bin": [-1, 0, 3], "objective.bound.steps": [-1, 0],

@@ -133,9 +133,10 @@ import numpy as np
 from PIL import Image
 from denoiselab.run import logger
 
-log = getattr(logger, sys.argv[1])()
+where = {"directory": sys.argv[4] + "/store"} if sys.argv[1] == "Trackio" else {}
+log = getattr(logger, sys.argv[1])(**where)
 config = {"schedule": "linear", "config": {"data": {"api_key": sys.argv[2].partition("=")[2], "root": sys.argv[3]}}}
-log.start(sys.argv[4], "0123456789", "name", config)
+log.start(sys.argv[4], "0123456789", logger.Label("name"), config)
 log.log({"train/loss": 0.5}, 1)
 log.image("samples", Image.fromarray(np.zeros((4, 4, 3), np.uint8)), 1)
 log.table("texts", ["text"], [["a"]], 1)
@@ -143,10 +144,10 @@ log.finish()
 """
 
 
-@pytest.mark.parametrize("logger", ["Wandb", "TensorBoard", "CSV", "Nothing"])
+@pytest.mark.parametrize("logger", ["Wandb", "TensorBoard", "Trackio", "CSV", "Nothing"])
 def test_no_logger_writes_a_secret(tmp_path, logger):
-    if logger == "TensorBoard":
-        pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
+    if logger in ("TensorBoard", "Trackio"):
+        pytest.importorskip(logger.lower(), reason=f"the package {logger.lower()} is not installed")
     # The command is typed in a checkout whose remote has a password.
     home, folder = tmp_path / "home", tmp_path / "run"
     home.mkdir()

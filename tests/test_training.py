@@ -361,11 +361,12 @@ def test_a_process_that_was_killed_is_resumed_to_the_same_bits(whole, tmp_path):
 # -- what changes no loss
 
 
-@pytest.mark.parametrize("logger", ["csv", "wandb", "tensorboard"])
+@pytest.mark.parametrize("logger", ["csv", "wandb", "tensorboard", "trackio"])
 def test_a_logger_changes_nothing(logger, folder, tmp_path):
-    if logger == "tensorboard":
-        pytest.importorskip("tensorboard", reason="TensorBoard is not here: pip install denoiselab[dashboard]")
-    [logged] = train(tmp_path, f"logger={logger}")
+    if logger in ("tensorboard", "trackio"):
+        pytest.importorskip(logger, reason=f"{logger} is not here: pip install denoiselab[dashboard]")
+    drawn = [] if logger == "csv" else ["logger.watch=all", "logger.watch_every=2"]
+    [logged] = train(tmp_path, f"logger={logger}", *drawn)
     assert rows(logged) == rows(folder)
     assert same(weights(logged), weights(folder))
     assert scores(logged) == scores(folder)

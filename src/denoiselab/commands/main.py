@@ -17,6 +17,7 @@ COMMANDS = {
     "restore": "denoise or complete pictures of your own: run=FOLDER input=PICTURE [noise=25] [mask=PICTURE]",
     "compare": "which arm won, over seeds, by how much: PATH... [by=KEY,KEY] [metric=NAME] [baseline=KEY=VALUE]",
     "status": "how a sweep stands, live: [SWEEP or FOLDER] [--once]",
+    "sweep": "a sweep at W&B: export-wandb GROUP=CHOICE,CHOICE ... writes its sweep.yaml, workspace SWEEP its view",
     "show": "look before training (corruption=... data=...), or at a finished run (run=FOLDER)",
     "list": "every choice of every group, with one line each",
 }

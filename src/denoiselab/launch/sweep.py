@@ -68,18 +68,30 @@ def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float |
     """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
     console = Console(highlight=False, soft_wrap=True)
     folder = plan.made(tasks)
+    for task in tasks:
+        task.sweep = folder.name
     with ledger.joined(folder) as book:
         book.begin([task for task in tasks if task.fit and task.twin is None], retry)
         stopped = worked(console, context, tasks, crew, budget, book)
     like_twins(tasks)
     table.show(console, tasks)
     console.print(escape(f"the sweep: denoiselab status {folder}"))
+    if said := together(tasks):
+        console.print(escape(said))
     states = {task.state for task in tasks}
     left = bool({"preempted", "waiting"} & states)
     code = stopped or bool({"failed", "failed before"} & states) or (PREEMPTED if left else 0)
     if code:
         raise SystemExit(int(code))
     return tasks
+
+
+def together(tasks: list[Task]) -> str | None:
+    """How the runs are seen beside each other, as the logger of the first one says."""
+    from hydra.utils import instantiate
+
+    done = [task for task in tasks if task.ended_well]
+    return instantiate(done[0].config["logger"]).together([task.folder for task in done]) if done else None
 
 
 def like_twins(tasks: list[Task]) -> None:
@@ -98,7 +110,7 @@ def asked_for(context, tasks: list[Task], crew: Crew, retry: bool, budget: float
             task.state, task.why = "refused", str(task.refusal)
             console.print(escape(f"#{task.number} refused: {words}: {task.refusal.what}"))
             continue
-        task.mark = prune.mark(folder, task.fit)
+        task.mark, task.sweep = prune.mark(folder, task.fit), folder.name
         if task.state == "waiting" and not task.pruned() and study["pruner"]["name"] != "Never":
             task.config = {**task.config, "trial": {"study": str(folder.resolve()), "number": task.number}}
         if task.state != "waiting":

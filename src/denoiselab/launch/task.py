@@ -15,7 +15,7 @@ from pathlib import Path
 from denoiselab.launch import server
 from denoiselab.launch.order import Order
 from denoiselab.launch.seat import Seat
-from denoiselab.run import lock, prune, record
+from denoiselab.run import label, lock, prune, record
 from denoiselab.run.signals import PREEMPTED, PREEMPTING
 from denoiselab.spec import Refused
 
@@ -48,6 +48,7 @@ class Task:
     gpu: bool = False
     on_screen: bool = False  # prints there, not into its log
     seat: Seat | None = None  # its one rank here, where a cluster starts a task a rank
+    sweep: str = ""  # the name of the sweep's folder, if it is one's
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
@@ -115,6 +116,8 @@ class Task:
         shared = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         # The W&B process that serves this one would hold the runs of jobs that were killed.
         shared.pop("WANDB_SERVICE", None)
+        if self.sweep:
+            shared |= label.told(self.sweep, self.words)
         if self.gpu:
             shared["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
         if self.seat:

@@ -51,7 +51,8 @@ class Work(NamedTuple):
 
     def task(self, seat: Seat | None = None) -> Task:
         return Task(self.number, self.words, self.overrides, self.config, self.choices, fit=self.fit, score=self.score,
-                    folder=self.folder, ranks=self.ranks, gpu=self.gpu, mark=self.mark, seat=seat)  # fmt: skip
+                    folder=self.folder, ranks=self.ranks, gpu=self.gpu, sweep=self.sweep.name, mark=self.mark,
+                    seat=seat)  # fmt: skip
 
 
 def tell(task: Task) -> None:

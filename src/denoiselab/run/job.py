@@ -18,6 +18,7 @@ from denoiselab.run import lock, record, start
 from denoiselab.run.cell import Cell
 from denoiselab.run.checkpoint import SafeIO
 from denoiselab.run.cost import Cost
+from denoiselab.run.histograms import Histograms
 from denoiselab.run.logger import Logger
 from denoiselab.run.progress import Progress
 from denoiselab.run.pruning import Pruning
@@ -112,7 +113,8 @@ def tools(cell: Cell, cost: Cost) -> Tools:
     if trial["study"] is not None:
         extra.append(Pruning(trial["study"], trial["number"], monitor["name"], every, cell.fit))
     bar = [Progress()] if config["trainer"]["enable_progress_bar"] else []
-    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *bar, saver], folder)
+    drawn = [Histograms(logger)] if logger.watched.kinds else []
+    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *drawn, *bar, saver], folder)
     batches = Batches(
         cell.data.train, batch_size, seed, lambda: trainer.global_step, trainer.accumulate_grad_batches,
         trainer.global_rank, trainer.world_size, config["overfit"], config["data"]["num_workers"],

@@ -1,7 +1,7 @@
 """What W&B is asked before a run starts: may it go online, and what has it written before?
 
-Online only where a key is configured and the server answers: with a key and no network it would hang for minutes and
-then raise.
+Online only where a key is configured and the server answers, and takes the key: without a network, or before a server
+that stalls, wandb would hang for minutes and then raise.
 
 Offline, each attempt at a run writes a segment, a folder `wandb/offline-run-TIME-ID`; `wandb sync` appends them to one
 run, in order. wandb writes in blocks of 32 KiB, so the segment of a killed process lacks its last rows (if it was
@@ -18,41 +18,67 @@ import socket
 import subprocess
 import sys
 import threading
+from base64 import b64encode
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import Request, getproxies, proxy_bypass, urlopen
 
-PATIENCE = 1.0  # seconds for a server to answer
+PATIENCE = 1.0  # seconds for a server to accept a connection
+LONGEST = 10.0  # and to answer a question
 STEP = "trainer/global_step"  # the axis of all curves, as Lightning calls it
 
 
-def mode() -> str:
-    """online, offline or disabled, as wandb's settings and the environment say, and as there is a way."""
+def mode() -> tuple[str, str | None]:
+    """online, offline or disabled, as wandb's settings and the environment say, and as there is a way; and what is in
+    the way of one who wishes to be online: who has a key, or says so."""
     import wandb
 
     settings = wandb.setup().settings
     # The settings have seen the environment once, when they were made.
     asked = os.environ.get("WANDB_MODE") or settings.mode
     if asked in ("offline", "dryrun", "disabled"):
-        return asked
-    return "online" if has_key(settings) and answers(settings.base_url) else "offline"
+        return asked, None
+    if not (key := key_of(settings)) and not os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return "offline", "no key is configured (wandb login)" if os.environ.get("WANDB_MODE") == "online" else None
+    if not answers(settings.base_url):
+        return "offline", f"{settings.base_url} does not answer"
+    why = refused(settings.base_url, key) if key else None
+    return ("offline", why) if why else ("online", None)
 
 
-def has_key(settings) -> bool:
-    """Is a key configured: in the environment, in wandb's settings, or for its host in the netrc file?"""
-    if settings.api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
+def refused(url: str, key: str) -> str | None:
+    """Why the server at `url` will not do: it refuses the key, or takes more than `LONGEST` to answer. Asked before
+    wandb is: what it began there it does not let go of, not even when the process ends."""
+    request = Request(
+        f"{url.rstrip('/')}/graphql", json.dumps({"query": "query Viewer { viewer { id } }"}).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Basic {b64encode(f'api:{key}'.encode()).decode()}"},
+    )  # fmt: skip
+    try:
+        with urlopen(request, timeout=LONGEST):
+            return None
+    except HTTPError as e:
+        return f"{url} refuses the key ({e.code} {e.reason})" if e.code in (401, 403) else f"{url} answers {e.code}"
+    except (OSError, ValueError, HTTPException) as e:
+        return f"{url} accepts a connection and does not answer ({getattr(e, 'reason', e)})"
+
+
+def key_of(settings) -> str | None:
+    """The key that is configured: in the environment, in wandb's settings, or for its host in the netrc file."""
+    if key := os.environ.get("WANDB_API_KEY") or settings.api_key:
+        return key
     files = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     host = urlsplit(settings.base_url).netloc
     for file in files:
         try:
-            # api.wandb.ai is where keys of older clients are filed.
             known = netrc.netrc(os.path.expanduser(file)).hosts
         except (OSError, netrc.NetrcParseError):
             continue
-        if host in known or "api.wandb.ai" in known:
-            return True
-    return False
+        # api.wandb.ai is where keys of older clients are filed.
+        if found := known.get(host) or known.get("api.wandb.ai"):
+            return found[2]
+    return None
 
 
 def answers(url: str) -> bool:

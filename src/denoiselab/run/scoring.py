@@ -48,6 +48,7 @@ def settle(job: Job, place: Path, log: Log) -> None:
     if found.evidence.samples is not None:
         report.samples(place, data, found.evidence.samples, found.evidence.asked, logger, last["step"])
     report.shown(place, found.shown, logger, last["step"])
+    logger.summary({f"best/{name}": best_row[name], "best/step": best_row["step"]}, last["step"])
 
 
 def hardware(device: torch.device) -> str | None:

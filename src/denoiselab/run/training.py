@@ -18,7 +18,7 @@ import yaml
 
 from denoiselab.data.batches import Once
 from denoiselab.files import replacing
-from denoiselab.run import cell, checkpoint, first, identity, lock, record, report, scoring, start
+from denoiselab.run import cell, checkpoint, first, identity, label, lock, record, report, scoring, start
 from denoiselab.run.job import Job, made
 from denoiselab.run.log import Log
 from denoiselab.run.saver import Saver, handlers, last_good, steps
@@ -77,7 +77,8 @@ def lead(job: Job, wait: bool) -> None:
             resume = None if trained else resumed(job, log)
             told = {**here.choices, "fingerprint": here.fingerprint, "config": redacted(absolute(here.config))}
             step = steps_done(here.folder) if trained else at(resume)
-            job.tools.logger.start(place, here.score if trained else here.fit, place.name, told, step)
+            called = label.of(here.config, here.overrides, scored=trained)
+            job.tools.logger.start(place, here.score if trained else here.fit, called, told, step)
             try:
                 broadcast(resume)
                 if resume is not None:
