@@ -38,6 +38,8 @@ DIRECT = (
 COLLECTIONS = ("callbacks", "edits")  # groups that are dictionaries of nodes; of edits several can be chosen, or none
 REPEATED = ("trainer", "data", "times", "schedule")  # groups that others repeat, or numbers of them
 PARTIAL = ("grid", "optimizer")  # groups whose choices are functions
+# What of a library's class has a meaning of our own (denoiselab.run.budget): argument to annotation.
+OURS = {"pytorch_lightning.Trainer": {"max_steps": int | None, "max_samples": int | None, "max_time": float | None}}
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
 # Ranges, their upper ends outside, of numbers that a library's constructor takes as they come, and of functions, which
 # are not called before there is a network.
@@ -115,7 +117,7 @@ def node(config, where: str) -> None:
     if not (isinstance(config, dict) and "_target_" in config):
         return
     taken, anything = target(config["_target_"], where)
-    taken = taken | HYDRAS
+    taken = taken | HYDRAS | OURS.get(config["_target_"], {})
     for key, value in config.items():
         path = f"{where}.{key}"
         if key not in taken and not anything:

@@ -41,4 +41,5 @@ def judged(config: dict, choices: dict, overrides: list[str], load) -> Verdict |
     return Verdict(
         found.fit, found.score, str(found.folder), done and str(done), bool(done) and cell.stale(done),
         trainer.world_size, trainer.strategy.root_device.type == "cuda",
+        found.config["trainer"]["max_steps"],
     )  # fmt: skip
