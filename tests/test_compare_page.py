@@ -111,7 +111,7 @@ def test_the_page_asks_for_nothing(written):
 
 
 def test_samples_are_few_and_small(runs, monkeypatch):
-    rows, _ = read.rows([runs])
+    rows, _, _ = read.rows([runs])
     found = table.groups(rows, read.axes(rows), "val/loss", statistics.student)
     kept, left = gallery.samples(found)
     assert (len(kept), left) == (27, [])

@@ -65,7 +65,7 @@ def arguments(target: str) -> tuple[dict[str, object], bool]:
         hints = {}
     named = {p.name: hints.get(p.name, typing.Any) for p in parameters
              if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}  # fmt: skip
-    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return named | OURS.get(target, {}), any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def fits(value, hint) -> bool:
@@ -117,7 +117,7 @@ def node(config, where: str) -> None:
     if not (isinstance(config, dict) and "_target_" in config):
         return
     taken, anything = target(config["_target_"], where)
-    taken = taken | HYDRAS | OURS.get(config["_target_"], {})
+    taken = taken | HYDRAS
     for key, value in config.items():
         path = f"{where}.{key}"
         if key not in taken and not anything:

@@ -48,14 +48,15 @@ def command(arguments: list[str]) -> None:
     all_effects = truth("effects", asked["effects"], False)
     writable(asked)
 
-    rows, left = read.rows(paths)
+    rows, left, lost = read.rows(paths)
     metric, rows = table.measured(rows, asked["metric"])
     origin = table.alike(rows, metric)
-    axes = asked["by"].split(",") if asked["by"] else read.axes(rows)
+    axes = asked["by"].split(",") if asked["by"] else read.axes([*rows, *(each.row for each in lost)])
     if unknown := [axis for axis in axes if not any(axis in row.typed for row in rows)]:
         known = {key for row in rows for key in row.typed}
         raise Refused("no run was told this key", f"by={unknown[0]}", near(unknown[0], known))
-    found = table.groups(rows, axes, metric, interval, is_lower(asked["lower"], metric), asked["baseline"])
+    found = table.groups(rows, axes, metric, interval, is_lower(asked["lower"], metric), asked["baseline"],
+                         lost)  # fmt: skip
     at = None
     if asked["x"] or asked["curve"]:
         curve = asked["curve"] or (metric if any(metric in row.curves for row in rows) else table.monitor(rows))
@@ -64,6 +65,7 @@ def command(arguments: list[str]) -> None:
     effects = statistics.effects(cells, values, axes, interval)
     screen(found, axes, metric, origin, at)
     told(effects, all_effects)
+    nothing(found)
     omitted(left)
     save(asked, found, axes, metric, at, left, ", ".join(paths))
 
@@ -144,6 +146,14 @@ def told(effects, whole: bool) -> None:
             print(f"  {level:{width}}  {shown(mean)}  n {mean.n}")
     if effects.left:
         print(f"{effects.left} values are not finite, and no part of the effects")
+
+
+def nothing(found) -> None:
+    """The arms of which no run has ended, and why."""
+    for g in found:
+        if not g.values:
+            whys = dict.fromkeys(each.why or "not trained to the end" for each in g.lost)
+            print(f"no run of {g.label} has ended: {'; '.join(whys)} (see {g.lost[0].row.folder / 'log.txt'})")
 
 
 def omitted(left: list[str]) -> None:

@@ -38,7 +38,8 @@ def report(found: Sequence[Group], axes: Sequence[str], metric: str, *, lower, t
         means = {name: told([row.value(name) for row in g.rows if name in row.metrics], mean) for name in metrics}
         runs = [run(row, metrics, lines[row.folder]) for row in sorted(g.rows, key=lambda row: row.seed)]
         arms.append({"cell": g.cell, "means": means, "runs": runs, "reached": entry(g.reached),
-                     "difference": gap(g), "baseline": g.difference is None})  # fmt: skip
+                     "difference": gap(g), "baseline": g.difference is None, "n": g.n,
+                     "lost": [[str(each.row.folder), each.row.seed, each.why] for each in g.lost]})  # fmt: skip
     data = {
         "title": title, "axes": list(axes), "metric": metric, "interval": interval, "arms": arms,
         "metrics": {name: {**origin, "lower": lower(name)} for name, origin in metrics.items()},
