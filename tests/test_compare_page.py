@@ -329,6 +329,19 @@ def test_curves_have_students_bands(tab, runs):
         assert found[1:] == pytest.approx([np.mean(values), low, high, 3], rel=1e-5)  # six digits are in the page
 
 
+def test_bands_are_of_the_interval_that_was_asked(tab, runs):
+    ys = [1.0, 2.0, 4.0, 3.0, 9.0, 0.5]
+    low, high = tab.ask(f"resampled({ys})")
+    expected = statistics.bootstrap(ys)
+    assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.35)  # a thousand draws
+    points = tab.ask("""(() => { const before = DATA.interval; DATA.interval = "bootstrap";
+        const found = band(series(DATA.arms[0], "train/loss", "step")); DATA.interval = before; return found; })()""")
+    for _, middle, low, high, n in points:
+        assert n == 3
+        assert low <= middle <= high
+    assert tab.errors == []
+
+
 def test_seeds_that_recorded_elsewhere_are_joined_by_lines(tab, runs):
     tab.ask("Object.assign(curve, {metric: 'train/loss', x: 'seconds'}), drawCurves()")
     points = tab.ask("band(series(DATA.arms[0], 'train/loss', 'seconds'))")
