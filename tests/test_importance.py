@@ -5,7 +5,9 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GroupKFold
+from test_compare import run
 
+from denoiselab.commands import compare
 from denoiselab.compare.importance import FOLDS, TREES, encoded, importance
 
 
@@ -66,6 +68,16 @@ def test_seeds_of_an_arm_stay_together():
 @pytest.mark.parametrize("n, f", [(9, lambda cell: float(cell["lr"])), (30, lambda cell: 1.0)])
 def test_of_few_arms_or_one_value_nothing_is_said(n, f):
     assert importance(*search(n, f), AXES) is None
+
+
+def test_the_command_says_it(tmp_path, capsys):
+    for number in range(12):
+        run(tmp_path, f"s{number:02}", "v", 0, float(number))
+    compare.command([str(tmp_path)])
+    assert "importance" not in capsys.readouterr().out
+    compare.command([str(tmp_path), "effects=true", f"html={tmp_path / 'page.html'}"])
+    assert "importance, R2 that a random forest loses where an axis is shuffled: schedule" in capsys.readouterr().out
+    assert '"importance":{"lost":{"schedule":' in (tmp_path / "page.html").read_text()
 
 
 def test_words_and_numbers_are_columns():
