@@ -77,6 +77,12 @@ MISTAKES = {
     "sample_argument": (["sample", "run={here}", "step=3"], ["step", "did you mean steps"]),
     "sample_n": (["sample", "run={here}", "n=many"], ["n", "many"]),
     "sample_none": (["sample", "run={here}", "n=0"], ["n=0"]),
+    "flag": (["train", "--dryrun"], ["--dryrun", "did you mean --dry-run"]),
+    "flag_key": (["train", "--seed=1"], ["--seed", "did you mean seed=VALUE"]),
+    "flag_far": (["train", "--wibble"], ["--wibble", "KEY=VALUE, without dashes"]),
+    "retry_word": (["train", "-m", "seed=0,1", "--retry", "nonsense"], ["nonsense", "choose failed"]),
+    "retry_nothing": (["train", "-m", "seed=0,1", "--retry"], ["--retry failed"]),
+    "status_key": (["status", "outputs=there"], ["outputs=there", "denoiselab status there"]),
     "list_group": (["list", "shedule"], ["shedule", "did you mean schedule"]),
 }
 MISTAKEN = pytest.mark.parametrize("mistake", MISTAKES)

@@ -44,7 +44,7 @@ def runs(tmp_path):
 
 
 def test_axes_are_what_differs(runs):
-    rows, left = read.rows([runs])
+    rows, left, _ = read.rows([runs])
     assert (len(rows), left) == (12, [])
     assert set(read.axes(rows)) == {"schedule", "parameterization"}
     assert {row.setting("parameterization") for row in rows} == {"v", "x0"}
@@ -102,7 +102,7 @@ def test_bootstrap_covers_the_mean():
 
 def test_one_seed_has_no_interval(tmp_path):
     run(tmp_path, "cosine", "v", 0, 1.0)
-    rows, _ = read.rows([tmp_path])
+    rows, _, _ = read.rows([tmp_path])
     [group] = table.groups(rows, [], "val/loss", statistics.student)
     assert math.isnan(group.mean.low)
     assert table.shown(group.mean) == "1"
@@ -123,6 +123,69 @@ def test_unfinished_runs_are_said(runs, capsys):
     run(runs, "sigmoid", "v", 0, 1.0, done=False)
     compare.command([str(runs)])
     assert "left out: sigmoid-v-0: not trained to the end" in capsys.readouterr().out
+
+
+def failed(root, schedule, seed, why, words=True):
+    """A run that a sweep could not train to its end, and the ledger's line of it; `words`: the run had begun."""
+    folder = run(root, schedule, "v", f"{seed}-f{schedule}{seed}", None, done=False)
+    (folder / "overrides.yaml").write_text(yaml.safe_dump([f"schedule={schedule}", f"seed={seed}"]))
+    (folder / "summary.json").unlink()
+    if not words:
+        (folder / "overrides.yaml").unlink()
+    fit, sweep = f"f{schedule}{seed}", root / "sweeps" / "schedule-0123456789"
+    sweep.mkdir(parents=True, exist_ok=True)
+    cells = [
+        {"cell": f"runs/{fit}", "number": 7, "words": f"{schedule} {seed}", "fit": fit, "runs": "../..", "steps": 9}
+    ]
+    monitor = {"name": "val/loss", "mode": "min"}
+    (sweep / "sweep.json").write_text(json.dumps({"monitor": monitor, "cells": cells}))
+    event = {"time": 1.0, "cell": f"runs/{fit}", "state": "failed", "fit": fit, "why": why, "seconds": 1.0}
+    with (sweep / "ledger.jsonl").open("a") as file:
+        file.write(json.dumps(event) + "\n")
+    read.ledger.cache_clear()
+    return sweep
+
+
+def test_an_arm_of_which_all_failed_is_shown(tmp_path, capsys):
+    for seed in (0, 1):
+        run(tmp_path / "runs", "cosine", "v", seed, 1.0 + seed)
+    for seed in (0, 1):
+        failed(tmp_path / "runs", "linear", seed, "ValueError: boom")
+    failed(tmp_path / "runs", "cosine", 2, "SIGKILL")
+    out = tmp_path / "table.csv"
+    compare.command(
+        [str(tmp_path / "runs"), "baseline=schedule=cosine", f"csv={out}", f"html={tmp_path / 'page.html'}"]
+    )
+    said = capsys.readouterr().out
+    cosine, linear = csv.DictReader(out.read_text().splitlines())
+    assert (cosine["schedule"], cosine["n"], cosine["mean"]) == ("cosine", "2", "1.5")
+    assert (linear["schedule"], linear["n"], linear["mean"], linear["difference"]) == ("linear", "0", "", "")
+    assert "2 of 3" in said
+    assert "0 of 2" in said
+    assert "no run of schedule=linear has ended: ValueError: boom" in said
+    assert "not trained to the end: SIGKILL" in said
+    assert "nan" not in said
+
+
+def test_what_failed_before_it_began_is_said(runs, capsys):
+    failed(runs, "linear", 7, "OutOfMemoryError: much", words=False)
+    compare.command([str(runs)])
+    assert "left out: #7 (linear 7) of schedule-0123456789: OutOfMemoryError: much" in capsys.readouterr().out
+
+
+def test_a_sweep_s_folder_is_its_cells(tmp_path, capsys):
+    sweep = failed(tmp_path, "linear", 0, "boom")
+    run(tmp_path, "cosine", "v", 0, 1.0)  # not of the sweep
+    folder = run(tmp_path, "linear", "v", "1-flinear1", 2.0)
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(["schedule=linear", "seed=1"]))
+    said = json.loads((sweep / "sweep.json").read_text())
+    said["cells"].append(said["cells"][0] | {"cell": "runs/flinear1", "fit": "flinear1", "number": 8})
+    (sweep / "sweep.json").write_text(json.dumps(said))
+    found, _, lost = read.rows([sweep])
+    assert [row.folder.name for row in found] == ["linear-v-1-flinear1"]
+    assert [each.why for each in lost] == ["boom"]
+    found, _, _ = read.rows([sweep, folder, tmp_path])  # any mix, each once
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(

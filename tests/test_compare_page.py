@@ -111,7 +111,7 @@ def test_the_page_asks_for_nothing(written):
 
 
 def test_samples_are_few_and_small(runs, monkeypatch):
-    rows, _ = read.rows([runs])
+    rows, _, _ = read.rows([runs])
     found = table.groups(rows, read.axes(rows), "val/loss", statistics.student)
     kept, left = gallery.samples(found)
     assert (len(kept), left) == (27, [])
@@ -327,6 +327,19 @@ def test_curves_have_students_bands(tab, runs):
         values = [next(row[metric] for row in own if metric in row and row[x] == step) for own in lines]
         low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
         assert found[1:] == pytest.approx([np.mean(values), low, high, 3], rel=1e-5)  # six digits are in the page
+
+
+def test_bands_are_of_the_interval_that_was_asked(tab, runs):
+    ys = [1.0, 2.0, 4.0, 3.0, 9.0, 0.5]
+    low, high = tab.ask(f"resampled({ys})")
+    expected = statistics.bootstrap(ys)
+    assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.35)  # a thousand draws
+    points = tab.ask("""(() => { const before = DATA.interval; DATA.interval = "bootstrap";
+        const found = band(series(DATA.arms[0], "train/loss", "step")); DATA.interval = before; return found; })()""")
+    for _, middle, low, high, n in points:
+        assert n == 3
+        assert low <= middle <= high
+    assert tab.errors == []
 
 
 def test_seeds_that_recorded_elsewhere_are_joined_by_lines(tab, runs):

@@ -5,7 +5,8 @@ import os
 import random
 import re
 import subprocess
-from contextlib import suppress
+import time
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from runs import TINY, equal_runs, marks, process, scores, train
@@ -42,6 +43,10 @@ def states(folder, key=None):
     """What was written, in order."""
     rows = [json.loads(line) for line in (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
     return [row["state"] for row in rows if key in (None, row["cell"])]
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def ended(task, state, why=""):
@@ -123,6 +128,69 @@ def test_a_driver_without_a_sign_of_life_loses_its_cells(tmp_path):
         quiet.settle(ended(lost, "completed"))  # not its to say any more
         second.settle(ended(task, "completed"))
     assert states(tmp_path) == ["running", "preempted", "running", "completed"]
+
+
+HOSTS = {"early": -7200.0, "late": 7200.0}  # and by how much their clocks are off
+
+
+def test_hosts_whose_clocks_differ_agree(tmp_path, monkeypatch):
+    """Two machines on one file server: process numbers are the same, clocks are hours apart."""
+
+    @contextmanager
+    def on(name):
+        with monkeypatch.context() as there:
+            there.setattr("socket.gethostname", lambda: name)
+            there.setattr("time.time", lambda: real() + HOSTS[name])
+            yield
+
+    real = time.time
+    began = real()
+    with ExitStack() as stack:
+        drivers = {}
+        for name in HOSTS:
+            with on(name):
+                drivers[name] = stack.enter_context(joined(tmp_path))
+        early, late = drivers.values()
+        assert early.driver.startswith(f"early-{os.getpid()}-")
+        assert late.driver.startswith(f"late-{os.getpid()}-")
+        tasks = [cell(tmp_path, name) for name in "abc"]
+        with on("late"):
+            assert late.claim(tasks[0])
+        with on("early"):
+            assert not early.claim(cell(tmp_path, "a"))
+            assert early.claim(tasks[1])
+            assert early.spent() < 60  # hours, by the clocks
+        with on("late"):
+            assert late.spent() < 60
+            late.settle(ended(tasks[0], "completed"))
+        with on("early"):
+            early.follow([other := cell(tmp_path, "a")])
+            assert other.state == "completed"
+    with joined(tmp_path) as third:
+        assert third.claim(cell(tmp_path, "b"))
+        lost = next(row for row in rows_of(tmp_path) if row["state"] == "preempted")
+        assert lost["host"] == "early"
+        assert lost["seconds"] < 60
+    times = [row["time"] for row in rows_of(tmp_path)]
+    assert times == sorted(times)
+    assert began - 1 <= times[0] <= times[-1] <= real() + 1
+    assert 0 <= History(tmp_path).spent() < 60
+
+
+def test_status_by_a_clock_that_is_off_has_no_odd_seconds(tmp_path, monkeypatch):
+    with joined(tmp_path) as ledger:
+        task = cell_of_a_plan(tmp_path)
+        assert ledger.claim(task)
+        plan.made([task])
+        [folder] = plan.found(tmp_path / "name")
+        (folder / "ledger.jsonl").write_bytes((tmp_path / "ledger.jsonl").read_bytes())
+        (folder / "drivers").symlink_to(tmp_path / "drivers")
+        monkeypatch.setattr("time.time", lambda: 4e9)
+        sweep = Sweep(folder)
+        [one] = sweep.cells
+        assert one.state == "running"
+        assert float(sweep.row(one, False)[6] or 0) < 60
+        assert not any("no sign of life" in line for line in sweep.lines())
 
 
 def test_what_failed_stays_so_until_it_is_asked_again(tmp_path):
@@ -335,11 +403,12 @@ from denoiselab.commands.main import run
 sys.exit(run(WORDS))
 """
 SIX = ["seed=0,1,2", "architecture.layers=1,2"]
+MANY = ["seed=0,1,2,3,4,5", "architecture.layers=1,2", "optimizer.lr=1e-3,2e-3"]
 PLAIN = [word for word in TINY if not word.startswith("architecture.layers")]
 
 
-def driver(root, *words):
-    words = ["train", "-m", *PLAIN, *MOONS, *SIX, f"outputs={root}", *words]
+def driver(root, *words, cells=SIX):
+    words = ["train", "-m", *PLAIN, *MOONS, *cells, f"outputs={root}", *words]
     return process(DRIVER.replace("WORDS", repr(words)), COLUMNS="160")  # a row a line
 
 
@@ -389,24 +458,24 @@ def test_drivers_at_once_share_the_cells(drivers, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_whose_driver_is_killed_again_and_again_is_the_sweep_that_nobody_killed(tmp_path):
     chance = random.Random(1)
-    whole = driver(tmp_path / "whole", "trainer.max_steps=60")
-    reference, _ = whole.communicate(timeout=300)
+    whole = driver(tmp_path / "whole", "trainer.max_steps=60", cells=MANY)
+    reference, _ = whole.communicate(timeout=900)
     assert whole.returncode == 0, reference
     root = tmp_path / "killed"
-    for _ in range(6):
-        killed = driver(root, "trainer.max_steps=60", "hydra.launcher.n_jobs=2")
-        until_events(root, events(root) + chance.randint(1, 8), killed)
+    for _ in range(10):
+        killed = driver(root, "trainer.max_steps=60", "hydra.launcher.n_jobs=2", cells=MANY)
+        until_events(root, events(root) + chance.randint(1, 7), killed)
         try:
             killed.wait(chance.uniform(0, 0.7))
         except subprocess.TimeoutExpired:
             killed.kill()
         killed.communicate()
-    last = driver(root, "trainer.max_steps=60")
-    said, _ = last.communicate(timeout=300)
+    last = driver(root, "trainer.max_steps=60", cells=MANY)
+    said, _ = last.communicate(timeout=900)
     assert last.returncode == 0, said
-    completed_once(sweep_of(root), 6)
+    completed_once(sweep_of(root), 24)
     assert table(said) == table(reference)
-    assert len(table(said)) == 6
+    assert len(table(said)) == 24
     assert not [*(sweep_of(root) / "drivers").iterdir()]
     print(f"\nattempts: {sorted(one.attempts for one in History(sweep_of(root)).read().values())}")
     ours, theirs = ({path.name: path for path in marks(place)} for place in (root, tmp_path / "whole"))

@@ -451,7 +451,8 @@ BAD = {
     "sampler.step.s_noise": [-1, 1e7],
     "times.std": [-1, 0, 17], "times.steps": [-1, 0], "trainer.accumulate_grad_batches": [-1, 0],
     "trainer.devices": [0, -2], "trainer.gradient_clip_val": [-1], "trainer.log_every_n_steps": [-1, 0],
-    "trainer.max_steps": [-1, 0], "trainer.num_nodes": [-1, 0, 2], "trainer.val_check_interval": [-1, 0],
+    "trainer.max_samples": [-1, 0], "trainer.max_steps": [-1, 0], "trainer.max_time": [-1, 0],
+    "trainer.num_nodes": [-1, 0, 2], "trainer.val_check_interval": [-1, 0],
     "weight.bias": [-21, 21], "weight.gamma": [-1, 0, 1e7], "weight.k": [-1, 0, 1e7], "weight.std": [-1, 0, 1e7],
 }  # fmt: skip
 NONE_NOW = {
@@ -460,6 +461,8 @@ NONE_NOW = {
     "callbacks.averaging.ramp",
     "data.n",
     "data.size",
+    "trainer.max_samples",
+    "trainer.max_time",
 }  # numbers that may be null
 LAUNCHER = "hydra.launcher."  # judged when a sweep begins
 

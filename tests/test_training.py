@@ -256,7 +256,7 @@ def test_rerun_stale_trains_what_other_code_made_and_nothing_else(tmp_path, monk
     monkeypatch.setattr(record, "source", lambda: "0123456789ab")
     capsys.readouterr()
     assert train(tmp_path) == []
-    assert "by other code" in capsys.readouterr().out
+    assert "rerun=stale" in capsys.readouterr().out
     assert train(tmp_path, "rerun=stale") == []
     assert "started: " in capsys.readouterr().out
     assert record.read_summary(made)["code"]["source"] == "0123456789ab"

@@ -129,7 +129,11 @@ def advice(word: str, names: Iterable[str], otherwise: str = "") -> str:
     """The fix of a misspelt word: the nearest names; else what is said `otherwise`, or all of them."""
     names = sorted(names)
     best = nearest(word, names)
-    return f"did you mean {' or '.join(best)}?" if best else otherwise or f"choose one of {', '.join(names)}"
+    return (
+        f"did you mean {' or '.join(best)}?"
+        if best
+        else otherwise or f"choose {'one of ' * (len(names) > 1)}{', '.join(names)}"
+    )
 
 
 def suggestion(key: str, more: Iterable[str] = ()) -> str:

@@ -43,11 +43,12 @@ class Constant(Rate):
 
 
 class Cosine(Rate):
-    """Half a cosine from 1 to `floor` over `steps` steps (Loshchilov and Hutter, 2017, arXiv:1608.03983)."""
+    """Half a cosine from 1 to `floor` over `steps` steps (Loshchilov and Hutter, 2017, arXiv:1608.03983). In a
+    configuration, null is the length of training."""
 
-    def __init__(self, steps: int, warmup: int = 0, floor: float = 0.0):
+    def __init__(self, steps: int | None, warmup: int = 0, floor: float = 0.0):
         super().__init__(warmup)
-        if steps < 1:
+        if steps is None or steps < 1:
             raise Refused("lr_schedule.steps counts steps, those of trainer.max_steps", steps, "give at least 1")
         if not 0 <= floor <= 1:
             raise Refused("lr_schedule.floor is a share of the base rate", floor, "give 0 to 1")

@@ -14,6 +14,8 @@ from denoiselab.names import advice, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
+# What of a library's class has a meaning of our own (denoiselab.run.budget): argument to annotation.
+OURS = {"pytorch_lightning.Trainer": {"max_steps": int | None, "max_samples": int | None, "max_time": float | None}}
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
 # Ranges, their upper ends outside, of numbers that a library's constructor takes as they come, and of functions, which
 # are not called before there is a network.
@@ -39,7 +41,7 @@ def arguments(target: str) -> tuple[dict[str, object], bool]:
         hints = {}
     named = {p.name: hints.get(p.name, typing.Any) for p in parameters
              if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}  # fmt: skip
-    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return named | OURS.get(target, {}), any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def fits(value, hint) -> bool:

@@ -1,5 +1,6 @@
 """`denoiselab compare PATH... [by=...] [metric=...]`: which arm won, and by how much."""
 
+import math
 from pathlib import Path
 
 from denoiselab.spec import Refused, near
@@ -17,14 +18,17 @@ Values of unlike n, split or extractor are refused.
 
 x=step, samples, tokens, multiply_adds or seconds compares at a matched budget, the largest x that all runs reach: a
 column has each run's last recorded value at or before it (of metric=, where that is recorded during training, else of
-the monitor; curve= names another). multiply_adds are of the whole training so far: two floating-point operations each.
+the monitor; curve= names another). multiply_adds (or flops) are of the whole training so far: two floating-point
+operations each.
 effects=true shows the main effect of each axis (the mean over all runs at each level, with its interval) and how much
-each axis matters: its share of the variance (eta squared), and Spearman's rank correlation where its settings are
-numbers.
+each axis matters: its share of the variance (eta squared), Spearman's rank correlation where its settings are numbers,
+and, from ten arms on, what a random forest loses where the axis is shuffled (for searches of continuous values).
+Runs that did not end are named with their reason; an arm of which none has ended stays in the table, with n = 0.
 html= writes one page that needs nothing else: a table to sort and filter, learning curves with bands, parallel
 coordinates, heat maps, samples side by side, and what differs in the configurations."""
 OPTIONS = {"by": None, "metric": None, "baseline": None, "interval": "student", "lower": None, "x": None, "curve": None,
            "effects": None, "html": None, "csv": None, "markdown": None, "latex": None, "parquet": None}  # fmt: skip
+SAME = {"steps": "step", "flops": "multiply_adds"}  # two of the ones are one of the others: the same budget
 FILES = ("html", "csv", "markdown", "latex", "parquet")
 GREATER = ("accuracy", "precision", "recall", "density", "coverage", "agreement", "psnr", "ssim", "chrf", "exact_match",
            "distinct")  # fmt: skip
@@ -43,19 +47,21 @@ def command(arguments: list[str]) -> None:
     if interval is None:
         fix = near(asked["interval"], statistics.INTERVALS)
         raise Refused("interval is a kind of interval", asked["interval"], fix)
+    asked["x"] = SAME.get(asked["x"], asked["x"])
     if asked["x"] not in (None, *curves.X):
         raise Refused("x is what the training is measured by", f"x={asked['x']}", near(asked["x"], curves.X))
     all_effects = truth("effects", asked["effects"], False)
     writable(asked)
 
-    rows, left = read.rows(paths)
+    rows, left, lost = read.rows(paths)
     metric, rows = table.measured(rows, asked["metric"])
     origin = table.alike(rows, metric)
-    axes = asked["by"].split(",") if asked["by"] else read.axes(rows)
+    axes = asked["by"].split(",") if asked["by"] else read.axes([*rows, *(each.row for each in lost)])
     if unknown := [axis for axis in axes if not any(axis in row.typed for row in rows)]:
         known = {key for row in rows for key in row.typed}
         raise Refused("no run was told this key", f"by={unknown[0]}", near(unknown[0], known))
-    found = table.groups(rows, axes, metric, interval, is_lower(asked["lower"], metric), asked["baseline"])
+    found = table.groups(rows, axes, metric, interval, is_lower(asked["lower"], metric), asked["baseline"],
+                         lost)  # fmt: skip
     at = None
     if asked["x"] or asked["curve"]:
         curve = asked["curve"] or (metric if any(metric in row.curves for row in rows) else table.monitor(rows))
@@ -64,8 +70,16 @@ def command(arguments: list[str]) -> None:
     effects = statistics.effects(cells, values, axes, interval)
     screen(found, axes, metric, origin, at)
     told(effects, all_effects)
+    important = None
+    if all_effects:
+        from denoiselab.compare.importance import importance
+
+        finite = [(cell, value) for cell, value in zip(cells, values, strict=True) if math.isfinite(value)]
+        important = importance([cell for cell, _ in finite], [value for _, value in finite], axes)
+        weighed(important)
+    nothing(found)
     omitted(left)
-    save(asked, found, axes, metric, at, left, ", ".join(paths))
+    save(asked, found, axes, metric, at, left, ", ".join(paths), important)
 
 
 def parsed(arguments: list[str]) -> tuple[list[str], dict]:
@@ -146,6 +160,23 @@ def told(effects, whole: bool) -> None:
         print(f"{effects.left} values are not finite, and no part of the effects")
 
 
+def weighed(important) -> None:
+    if important is None:
+        return
+    lost = ", ".join(f"{axis} {share:.2f}" for axis, share in important.lost.items())
+    print(f"importance, R2 that a random forest loses where an axis is shuffled: {lost}\n"
+          f"  (R2 {important.r2:.2f} on arms that it has not seen, of {important.arms})"
+          + ("; it foretells nothing here" if important.r2 <= 0 else ""))  # fmt: skip
+
+
+def nothing(found) -> None:
+    """The arms of which no run has ended, and why."""
+    for g in found:
+        if not g.values:
+            whys = dict.fromkeys(each.why or "not trained to the end" for each in g.lost)
+            print(f"no run of {g.label} has ended: {'; '.join(whys)} (see {g.lost[0].row.folder / 'log.txt'})")
+
+
 def omitted(left: list[str]) -> None:
     for why in left[:MOST]:
         print(f"left out: {why}")
@@ -153,7 +184,7 @@ def omitted(left: list[str]) -> None:
         print(f"left out: {len(left) - MOST} more")
 
 
-def save(asked: dict, found, axes, metric, at, left, title) -> None:
+def save(asked: dict, found, axes, metric, at, left, title, important) -> None:
     from denoiselab.compare import table
     from denoiselab.files import replacing
 
@@ -163,7 +194,8 @@ def save(asked: dict, found, axes, metric, at, left, title) -> None:
         def lower(name: str) -> bool:
             return is_lower(asked["lower"] if name == metric else None, name)
 
-        return report(found, axes, metric, lower=lower, title=title, interval=asked["interval"], left=left, at=at)
+        return report(found, axes, metric, lower=lower, title=title, interval=asked["interval"], left=left, at=at,
+                      important=important)  # fmt: skip
 
     exact, short = table.flat(found, axes, metric, at), table.short(found, axes, metric, at)
     texts = {"csv": lambda: table.as_csv(*exact), "markdown": lambda: table.as_markdown(*short),

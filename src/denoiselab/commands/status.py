@@ -24,6 +24,9 @@ def command(arguments: list[str]) -> None:
         print(HELP)
         return
     paths = [word for word in arguments if word != "--once"]
+    if paths and "=" in paths[0] and not Path(paths[0]).exists():
+        fix = f"denoiselab status {paths[0].partition('=')[2] or 'outputs'}"
+        raise Refused("status takes a folder as it is, without a key", paths[0], fix)
     if len(paths) > 1 or any(word.startswith("-") for word in paths):
         raise Refused("status takes one folder, and --once", " ".join(arguments), "denoiselab status --help says more")
 

@@ -3,13 +3,22 @@
 from pathlib import Path
 
 from denoiselab.commands import configuration
+from denoiselab.names import known, nearest
 from denoiselab.run.signals import preemptible
 from denoiselab.spec import Refused
+
+OWN = ("--dry-run", "--retry")
+# And Hydra's.
+FLAGS = (*OWN, "--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun",
+         "--info", "--shell-completion", "--config-path", "--config-name",
+         "--config-dir", "--experimental-rerun")  # fmt: skip
+KEYS = "a setting is KEY=VALUE, without dashes; flags are --dry-run, --retry failed and -m, and Hydra's: --hydra-help"
 
 
 def command(arguments: list[str]) -> None:
     with preemptible():
         arguments = plain(arguments)
+        flagged(arguments)
         flags = [word for word in arguments if word in ("-m", "--multirun")]
         words = [word for word in arguments if word not in flags]
         # Hydra takes overrides in one row only.
@@ -33,10 +42,33 @@ def train(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
 
 def plain(arguments: list[str]) -> list[str]:
     """`--retry failed` and `--dry-run` as the words that Hydra takes."""
-    text = "\n".join(["", *arguments, ""]).replace("\n--retry\n", "\n--retry=")
-    words = text.split("\n")[1:-1]
+    words = [*arguments]
+    while "--retry" in words:
+        at = words.index("--retry")
+        what = [word for word in words[at + 1 : at + 2] if "=" not in word and not word.startswith("-")]
+        words[at : at + 1 + len(what)] = ["--retry=" + "".join(what)]
     return [{"--dry-run": "dry_run=true"}.get(w, w.removeprefix("--") if w.startswith("--retry=") else w)
             for w in words]  # fmt: skip
+
+
+def flagged(arguments: list[str]) -> None:
+    """Refuses a flag that nothing reads; Hydra would print all of its own."""
+    for word in arguments:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in FLAGS:
+            spelled = {flag.replace("-", ""): flag for flag in FLAGS}
+            near = spelled.get(name.replace("-", "").replace("_", "")) or suggested(name)
+            raise Refused(f"there is no flag {name}", word, (near and f"did you mean {near}?") or KEYS)
+    for word in arguments:
+        if word == "retry=":
+            raise Refused("retry says what is run again", "--retry", "--retry failed")
+
+
+def suggested(name: str) -> str:
+    """The nearest flags, or the key that is written as one."""
+    if (key := name.removeprefix("--")) in known():
+        return f"{key}=VALUE"
+    return " or ".join(nearest(name, FLAGS))
 
 
 def single(config: dict) -> None:

@@ -29,7 +29,7 @@ def differences(found: Sequence[Group]) -> list[dict]:
 
 
 def of(group: Group) -> dict[str, str]:
-    first, *others = [dict(leaves(row.config)) for row in group.rows]
+    first, *others = [dict(leaves(row.config)) for row in group.known]
     for other in others:
         if other != first:
             first = {key: first.get(key) if first.get(key) == other.get(key) else VARIOUS for key in first | other}

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from denoiselab import names
 from denoiselab.compare import curves
 from denoiselab.launch import plan
+from denoiselab.launch.history import FAILED, Entry, History
+from denoiselab.launch.task import last_words
 from denoiselab.run import record
 from denoiselab.spec import Refused
 
@@ -115,16 +118,28 @@ def part_of(text: str) -> dict:
     return yaml.load(text, LOADER) or {}
 
 
-def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str]]:
-    """The rows in and below the paths, each once, and what was left out, in words. Raises `Refused` where a path is not
-    there or none has a row."""
-    found, left = {}, []
+class Lost(NamedTuple):
+    """A run that was not trained to the end: a row without a score, and why, as the ledger of its sweep or its own log
+    has it."""
+
+    row: Row
+    why: str
+
+
+def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str], list[Lost]]:
+    """The rows in and below the paths, each once, what was left out, in words, and the runs that did not end. Raises
+    `Refused` where a path is not there or none has a row."""
+    found, left, lost = {}, [], {}
     for path in map(Path, paths):
         if not path.is_dir():
             raise Refused("compare reads folders of runs", path, "give outputs/NAME, or the folder that train printed")
-        for folder in folders(path):
+        left += unbegun(path)
+        for folder in dict.fromkeys(folders(path)):
             if not (folder / "COMPLETED").exists():
-                left.append(f"{folder.name}: not trained to the end")
+                why = reason(folder)
+                left.append(f"{folder.name}: not trained to the end{f': {why}' if why else ''}")
+                if (row := unscored(folder)) is not None:
+                    lost[folder.resolve()] = Lost(row, why)
                 continue
             for place in (folder, *sorted((folder / "scores").glob("*/"))):
                 row = read(folder, place)
@@ -137,17 +152,57 @@ def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str]]:
         raise Refused(
             "there is no finished run to compare", f"{', '.join(map(str, paths))}: {said}", "train some first"
         )
-    return list(found.values()), left
+    return list(found.values()), left, list(lost.values())
+
+
+def unscored(folder: Path) -> Row | None:
+    """A run without results as a row; None where it does not say what it is."""
+    try:
+        typed = dict(split(word) for word in loaded(folder / "overrides.yaml") if "=" in word)
+        seed = typed.get("seed") or configuration(folder / "config.yaml").get("seed", 0)
+        return Row(folder, folder, typed, {"metrics": {}}, int(seed))
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def reason(folder: Path) -> str:
+    """Why a run did not end, in the words of the sweep that trained it last, else of its own log; may be empty."""
+    fit = folder.name.rpartition("-")[2]
+    entries = [entry for sweep in folder.parent.glob("sweeps/*") for entry in ledger(sweep) if entry.fit == fit]
+    if entries:
+        last = max(entries, key=lambda entry: entry.since)
+        return last.why or last.state
+    said = last_words(folder / "log.txt", 0)
+    return said if said.startswith(("failed: ", "refused: ")) else ""
+
+
+def unbegun(path: Path) -> list[str]:
+    """The cells of sweeps that failed before there was a run, in words."""
+    said = []
+    for sweep in (file.parent for pattern in plan.PLACES for file in sorted(path.glob(pattern))):
+        entries = {entry.fit: entry for entry in ledger(sweep) if entry.state == FAILED}
+        for cell in plan.read(sweep)["cells"]:
+            if (entry := entries.get(cell["fit"])) and not any(
+                (sweep / cell["runs"]).glob(f"*-{cell['fit']}/overrides.yaml")
+            ):
+                said.append(f"#{cell['number']} ({cell['words']}) of {sweep.name}: {entry.why}")
+    return said
+
+
+@functools.lru_cache(64)
+def ledger(sweep: Path) -> list[Entry]:
+    return list(History(sweep).read().values())
 
 
 def folders(path: Path) -> Iterator[Path]:
-    """The run folders in and below a path, or of a sweep's folder."""
+    """The run folders in and below a path; of a sweep's folder, those of its cells."""
     if (path / "overrides.yaml").exists():
         yield path
         return
     if (path / plan.FILE).exists():
         cells = {(path / cell["runs"], cell["fit"]) for cell in plan.read(path)["cells"]}
-        yield from sorted(folder for runs, fit in cells for folder in runs.glob(f"*-{fit}"))
+        found = (folder for runs, fit in cells for folder in runs.resolve().glob(f"*-{fit}"))
+        yield from sorted(folder for folder in found if (folder / "overrides.yaml").exists())
         return
     yield from (file.parent for file in sorted(path.rglob("overrides.yaml")) if file.parent.parent.name != "scores")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from denoiselab.compare import curves, differences, gallery, statistics, table
+from denoiselab.compare.importance import Importance
 from denoiselab.compare.read import Row
 from denoiselab.compare.table import Budget, Group
 from denoiselab.spec import Refused
@@ -27,7 +28,7 @@ DEGREES = 100  # of freedom, to which the page has Student's quantiles
 
 
 def report(found: Sequence[Group], axes: Sequence[str], metric: str, *, lower, title: str, interval: str,
-           left: Sequence[str] = (), at: Budget | None = None) -> str:  # fmt: skip
+           left: Sequence[str] = (), at: Budget | None = None, important: Importance | None = None) -> str:  # fmt: skip
     """The page. `lower(metric)`: is less of it better?"""
     metrics, unlike = shared(found, metric)
     pictures, not_shown = gallery.samples(found)
@@ -38,11 +39,13 @@ def report(found: Sequence[Group], axes: Sequence[str], metric: str, *, lower, t
         means = {name: told([row.value(name) for row in g.rows if name in row.metrics], mean) for name in metrics}
         runs = [run(row, metrics, lines[row.folder]) for row in sorted(g.rows, key=lambda row: row.seed)]
         arms.append({"cell": g.cell, "means": means, "runs": runs, "reached": entry(g.reached),
-                     "difference": gap(g), "baseline": g.difference is None})  # fmt: skip
+                     "difference": gap(g), "baseline": g.difference is None, "n": g.n,
+                     "lost": [[str(each.row.folder), each.row.seed, each.why] for each in g.lost]})  # fmt: skip
     data = {
         "title": title, "axes": list(axes), "metric": metric, "interval": interval, "arms": arms,
         "metrics": {name: {**origin, "lower": lower(name)} for name, origin in metrics.items()},
         "effects": {name: effects(found, axes, name, mean) for name in metrics},
+        "importance": None if important is None else important._asdict(),
         "paired": any(g.difference for g in found),
         "budget": None if at is None else {"words": str(at), "x": at.x, "curve": at.curve},
         "x": list(curves.X), "columns": columns, "thinned": thin,

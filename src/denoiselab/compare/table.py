@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoiselab.compare.curves import budget
-from denoiselab.compare.read import Row, plain
+from denoiselab.compare.read import Lost, Row, plain
 from denoiselab.compare.statistics import Difference, Interval, Mean, paired
 from denoiselab.spec import Refused, near
+
+NOTHING = Mean(math.nan, math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,17 @@ class Group:
     rows: list[Row]
     difference: Difference | None = None
     reached: Mean | None = None  # of a curve at a budget
+    lost: Sequence[Lost] = ()  # runs of it that did not end, of other seeds
+
+    @property
+    def known(self) -> list[Row]:
+        """The rows; where none has ended, those that did not."""
+        return self.rows or [each.row for each in self.lost]
+
+    @property
+    def n(self) -> str:
+        """How many runs: `2 of 3` where some did not end."""
+        return f"{len(self.values)} of {len(self.values) + len(self.lost)}" if self.lost else str(self.mean.n)
 
     @property
     def label(self) -> str:
@@ -66,14 +79,17 @@ def alike(rows: Sequence[Row], metric: str) -> dict:
 
 
 def groups(rows: Sequence[Row], axes: Sequence[str], metric: str, interval: Interval, lower: bool = True,
-           baseline: str | None = None) -> list[Group]:  # fmt: skip
-    """The rows grouped by their settings of the axes, the best first. `baseline` is the label of a group, or a part of
-    it that only one has: AXIS=SETTING."""
+           baseline: str | None = None, lost: Sequence[Lost] = ()) -> list[Group]:  # fmt: skip
+    """The rows grouped by their settings of the axes, the best first; an arm of which no run has ended is among them,
+    with n = 0. `baseline` is the label of a group, or a part of it that only one has: AXIS=SETTING."""
     cells: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         cells.setdefault(tuple(row.setting(axis) for axis in axes), []).append(row)
+    without: dict[tuple[str, ...], list[Lost]] = {}
+    for each in lost:
+        without.setdefault(tuple(each.row.setting(axis) for axis in axes), []).append(each)
     found = []
-    for settings, members in cells.items():
+    for settings, members in {**{settings: [] for settings in without}, **cells}.items():
         cell, values = dict(zip(axes, settings, strict=True)), {}
         for row in members:
             if row.seed in values:
@@ -83,7 +99,9 @@ def groups(rows: Sequence[Row], axes: Sequence[str], metric: str, interval: Inte
                     f"they differ in something else: add it to by= (now by={','.join(axes)}), or compare fewer paths",
                 )
             values[row.seed] = row.value(metric)
-        found.append(Group(cell, values, interval(list(values.values())), members))
+        ends = [each for each in without.get(settings, ()) if each.row.seed not in values]
+        mean = interval(list(values.values())) if values else NOTHING
+        found.append(Group(cell, values, mean, members, lost=ends))
     if baseline is not None:
         base = chosen(found, baseline)
         found = [g if g is base else replace(g, difference=paired(g.values, base.values, interval)) for g in found]
@@ -137,8 +155,6 @@ HEAD = ("metric", "mean", "low", "high", "std", "n")
 REACHED = ("curve", "x", "budget", "curve_mean", "curve_low", "curve_high", "curve_std", "curve_n")
 GAPS = ("difference", "difference_low", "difference_high", "effect", "p")
 
-NOTHING = Mean(math.nan, math.nan, math.nan, math.nan, 0)
-
 
 def flat(
     found: list[Group], axes: Sequence[str], metric: str, at: Budget | None = None
@@ -168,6 +184,8 @@ def as_csv(header: list[str], lines: list[list]) -> str:
 
 def shown(mean: Mean) -> str:
     """A mean and its interval, with the digits that mean something."""
+    if not mean.n:
+        return "none"
     if math.isnan(mean.low):
         return f"{mean.value:.4g}"
     if not mean.half > 0:
@@ -185,7 +203,7 @@ def short(found: list[Group], axes: Sequence[str], metric: str, at: Budget | Non
     header = [*axes, metric, "n", *([str(at)] if at else ()), *(["difference", "effect"] if gaps else ())]
     lines = []
     for g in found:
-        line = [*g.cell.values(), shown(g.mean), str(g.mean.n)]
+        line = [*g.cell.values(), shown(g.mean), g.n]
         if at:
             line.append(shown(g.reached) if g.reached else "")
         if gaps:

@@ -2,6 +2,7 @@
 each in a process of its own, one after the other. Imports no torch."""
 
 import json
+import math
 import os
 
 from rich.console import Console
@@ -16,8 +17,9 @@ from denoiselab.run import identity
 from denoiselab.spec import Refused
 
 # What says how long or from where a cell is trained, and not how long a step takes.
-FREE = (*identity.NEITHER, *identity.SCORING, "seed", "monitor", "trainer.max_steps", "trainer.val_check_interval",
-        "lr_schedule", "optimizer.lr", "optimizer.weight_decay", "*.dropout")  # fmt: skip
+FREE = (*identity.NEITHER, *identity.SCORING, "seed", "monitor", "trainer.max_steps", "trainer.max_samples",
+        "trainer.max_time", "trainer.val_check_interval", "lr_schedule", "optimizer.lr", "optimizer.weight_decay",
+        "*.dropout")  # fmt: skip
 
 
 def show(context, tasks: list[Task], n_jobs: int | None) -> None:
@@ -43,6 +45,7 @@ def show(context, tasks: list[Task], n_jobs: int | None) -> None:
             unknown += 1
             continue
         seconds = cost(timing, left, task.config["trainer"]["val_check_interval"])
+        seconds = min(seconds, task.config["trainer"].get("max_time") or math.inf)
         total += seconds
         state = "to be resumed" if done(task) else "to be trained"
         table.add_row(number, words, state, f"{left:,}", f"{1000 * timing.step:.3g}", spoken(seconds))

@@ -43,4 +43,5 @@ def judged(config: dict, choices: dict, overrides: list[str], load, elsewhere: b
     return Verdict(
         found.fit, found.score, str(found.folder), done and str(done), bool(done) and cell.stale(done),
         ranks or trainer.world_size, ranks is None and trainer.strategy.root_device.type == "cuda",
+        found.config["trainer"]["max_steps"],
     )  # fmt: skip

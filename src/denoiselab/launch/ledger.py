@@ -1,20 +1,25 @@
 """The ledger of a sweep: what became of each cell, over all commands that ever worked on it. Imports no torch.
 
-`ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, `cell`
-(experiment and score hash), `state` (pending, running, completed, failed, preempted; pruned: a trial of a search that
-was stopped early), `attempt`, `driver`, `host` and `pid`; an end has `seconds`, the monitored `value`, `why`, and the
-`log`, relative to the sweep's folder. A line is one write to the end of the file, under the kernel's lock (flock) on
-it: so a reader finds whole lines, and of two drivers that want a cell one gets it. Half a line, left where a disk was
-full or a machine lost power, is skipped.
+`ledger.jsonl` in the sweep's folder has an event a line, and is only appended to: a JSON object with `time`, that of
+the file server, `cell` (experiment and score hash), `state` (pending, running, completed, failed, preempted; pruned: a
+trial of a search that was stopped early), `attempt`, `driver`, `host` and `pid`; an end has `seconds`, the monitored
+`value`, `why`, and the `log`, relative to the sweep's folder. A line is one write to the end of the file, under the
+kernel's lock (flock) on it: so a reader finds whole lines, and of two drivers that want a cell one gets it. Half a
+line, left where a disk was full or a machine lost power, is skipped.
 
 A cell that runs is leased to its driver, which holds a lock on drivers/HOST-PID-TIME of that folder as long as it
 lives, and touches the file once a second. A lease is free when that lock is, or when the file was not touched for
-`LEASE` seconds of the one who watches (clocks of machines differ). The run's own lock (denoiselab.run.lock) still
+`LEASE` seconds of the one who watches. No machine's clock is compared with another's, and no process is known by its
+number or its host: a time is what the server of the files says when a driver touches its own, and how long a driver was
+quiet is measured by one clock. The run's own lock (denoiselab.run.lock) still
 stands between a job whose driver lost its lease and the job of the next: the later one waits, and finds what the first
 one did.
 
 Promised on local disks, and on NFS where flock goes to the server (version 4, or 3 with lockd; not `nolock`,
-`local_lock=flock`): a lock there also brings what others wrote. Where a file system has no locks, a sweep is refused.
+`local_lock=flock`): a lock there also brings what others wrote, and opening a file its time (attributes may be a minute
+old otherwise, of which `LEASE` is the double). Not promised: two machines that see different servers under one path,
+and a server whose own clock jumps back, which makes seconds of jobs too few and nothing else. Where a file system has
+no locks, a sweep is refused.
 """
 
 import fcntl
@@ -24,7 +29,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from denoiselab.launch.history import (
@@ -118,7 +123,7 @@ class Ledger(Book):
             ) from e
 
     def append(self, file, events: Iterable[dict]) -> None:
-        text = "".join(json.dumps({"time": round(time.time(), 3), **event}) + "\n" for event in events)
+        text = "".join(json.dumps({"time": round(self.now(), 3), **event}) + "\n" for event in events)
         if not text:
             return
         end = file.seek(0, os.SEEK_END)
@@ -128,6 +133,14 @@ class Ledger(Book):
         self.history.read()
 
     # -- drivers
+
+    def now(self) -> float:
+        """The file server's time, by touching this driver's own file."""
+        place = self.place(self.driver)
+        with suppress(OSError):
+            os.utime(place)
+            return place.stat().st_mtime
+        return time.time()
 
     def lives(self, driver: str) -> bool:
         """Does a driver hold its lease?"""

@@ -32,6 +32,7 @@ class Verdict(NamedTuple):
     stale: bool  # made by other code than this
     ranks: int
     gpu: bool
+    steps: int  # of the whole training
 
 
 class Timing(NamedTuple):

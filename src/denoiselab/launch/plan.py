@@ -15,6 +15,7 @@ from denoiselab.run import identity
 from denoiselab.spec import Refused
 
 FILE = "sweep.json"
+PLACES = (FILE, f"sweeps/*/{FILE}", f"*/{FILE}", f"*/sweeps/*/{FILE}")  # below a sweep, outputs/NAME or outputs
 
 
 def made(tasks: list[Task]) -> Path:
@@ -103,8 +104,7 @@ def found(path: Path) -> list[Path]:
     """The sweeps in a folder: itself, or those below outputs/NAME or outputs; the one that was worked on last first."""
     if (path / FILE).is_file():
         return [path]
-    files = [file for pattern in (FILE, f"sweeps/*/{FILE}", f"*/{FILE}", f"*/sweeps/*/{FILE}")
-             for file in path.glob(pattern)]  # fmt: skip
+    files = [file for pattern in PLACES for file in path.glob(pattern)]
     return sorted({file.parent for file in files}, key=lambda folder: last(folder), reverse=True)
 
 

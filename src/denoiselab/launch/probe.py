@@ -50,7 +50,8 @@ def timed(config: dict, choices: dict, overrides: list[str], threads: int) -> Ti
     torch.set_num_threads(threads)
     steps, clock = WARM + TIMED, Clock()
     with tempfile.TemporaryDirectory(prefix="denoiselab-") as root:
-        trainer = {**config["trainer"], "max_steps": steps, "val_check_interval": steps, "log_every_n_steps": steps,
+        trainer = {**config["trainer"], "max_steps": steps, "max_samples": None, "max_time": None,
+                   "val_check_interval": steps, "log_every_n_steps": steps,
                    "devices": 1, "num_nodes": 1, "enable_progress_bar": False}  # fmt: skip
         small = {**config, "outputs": root, "trainer": trainer, "logger": contents()["logger", "none"],
                  "rerun": False, "extend": None, "callbacks": {}}  # fmt: skip

@@ -2,7 +2,6 @@
 torch."""
 
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ class Sweep:
             if state != PRUNED:
                 cell.value = next((row[name] for row in reversed(rows) if isinstance(row.get(name), float | int)), None)
             with suppress(OSError):
-                cell.quiet = time.time() - max(lock.path(runs, said["fit"]).stat().st_mtime, entry.since)
+                cell.quiet = self.history.now() - max(lock.path(runs, said["fit"]).stat().st_mtime, entry.since)
         elif state == COMPLETED:
             cell.step = cell.steps
         return cell
@@ -139,7 +138,7 @@ class Sweep:
 
     def row(self, cell: Cell, several: bool) -> list[str]:
         entry = cell.entry
-        seconds = entry.seconds + (time.time() - entry.since if cell.state == RUNNING else 0.0)
+        seconds = entry.seconds + (max(self.history.now() - entry.since, 0.0) if cell.state == RUNNING else 0.0)
         value = "" if cell.value is None else f"{cell.value:.4g}"
         rate = f"{cell.rate:.3g}" if cell.rate and cell.state == RUNNING else ""
         at = f"{entry.host}:{entry.pid}" if cell.state == RUNNING else ""

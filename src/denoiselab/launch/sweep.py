@@ -27,6 +27,8 @@ from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.spec import Refused
 
+OTHER = "by other code; rerun=stale trains such runs anew"
+
 
 def run(loader, config: DictConfig, cells: Sequence[Sequence[str]], first: int, crew: Crew) -> list[Task]:
     """Trains the cells by a `crew`; `loader` is Hydra's, `first` the number of the first one. Leaves with an exit code
@@ -190,7 +192,7 @@ def judged(context, tasks: list[Task], elsewhere: bool = False) -> None:
         if (parent, task.score) in seen:
             task.state, task.twin = "same as", seen[parent, task.score]
         elif verdict.finished:
-            task.state, task.why = "finished before", "by other code" if verdict.stale else ""
+            task.state, task.why = "finished before", OTHER if verdict.stale else ""
         elif (parent, task.fit) in folders:
             # Cells that differ in the sampler alone: the second must not train anew what the first has trained.
             task.config = {**task.config, "rerun": False}

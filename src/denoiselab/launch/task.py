@@ -71,6 +71,8 @@ class Task:
         """What was found out about the cell."""
         self.fit, self.score, self.folder = verdict.fit, verdict.score, Path(verdict.folder)
         self.ranks, self.gpu = verdict.ranks, verdict.gpu
+        # What trainer.max_samples comes to; the driver has no data.
+        self.config = {**self.config, "trainer": {**self.config["trainer"], "max_steps": verdict.steps}}
 
     @property
     def key(self) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from denoiselab import build, check
 from denoiselab.data.base import Loaded
-from denoiselab.run import first, identity, record, start
+from denoiselab.run import budget, first, identity, record, start
 from denoiselab.run.secrets import redacted
 
 
@@ -55,6 +55,7 @@ def known(config: dict, choices: dict[str, str], overrides: list[str],
     build.allow(config)
     check.config(config)
     config, data = start.pinned(config), load(config)
+    config = budget.pinned(config, len(data.train.x))
     fingerprint, said = start.fingerprint(config, data), redacted(config)
     fit, score = identity.fit_hash(said, fingerprint), identity.score_hash(said, fingerprint)
     return Cell(config, choices, overrides, data, fingerprint, fit, score, folder(config, overrides, fit))

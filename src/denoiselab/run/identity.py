@@ -31,6 +31,8 @@ NEITHER = (
 SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "evaluation.samples",
            "evaluation.damage")  # fmt: skip
 WITHOUT_SAMPLES = ("train/", "val/")
+# Keys that came later: where they are null, a run is the one that was trained before there were any.
+LATER = ("trainer.max_samples", "trainer.max_time")
 ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
 STAGE = "codec"  # the folder in a run's of what encodes its data
 LONGEST = 100  # letters of a folder's readable part
@@ -98,7 +100,7 @@ def less(config: dict, patterns: tuple[str, ...], above: str = "") -> dict:
     kept = {}
     for key, value in config.items():
         path = f"{above}{key}"
-        if any(fnmatchcase(path, pattern) for pattern in patterns):
+        if any(fnmatchcase(path, pattern) for pattern in patterns) or (value is None and path in LATER):
             continue
         if isinstance(value, dict) and value:
             value = less(value, patterns, f"{path}.")

@@ -14,7 +14,7 @@ from denoiselab import build
 from denoiselab.data.batches import Batches
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.module import DenoisingModule
-from denoiselab.run import lock, record, start
+from denoiselab.run import budget, lock, record, start
 from denoiselab.run.cell import Cell
 from denoiselab.run.checkpoint import SafeIO
 from denoiselab.run.cost import Cost
@@ -30,7 +30,7 @@ MONITORED = ("val/loss",)  # what a validation measures
 BYTES = 16  # a parameter in a checkpoint: weight, average, two moments of the optimizer
 # What Lightning's trainer takes, and what would be overwritten, or end a run by something else than its steps.
 CLOSED = (
-    "min_epochs", "max_epochs", "min_steps", "max_time", "limit_train_batches", "limit_val_batches",
+    "min_epochs", "max_epochs", "min_steps", "limit_train_batches", "limit_val_batches",
     "limit_test_batches", "limit_predict_batches", "overfit_batches", "fast_dev_run", "check_val_every_n_epoch",
     "num_sanity_val_steps", "reload_dataloaders_every_n_epochs", "logger", "callbacks", "plugins", "barebones",
     "enable_checkpointing", "enable_model_summary", "use_distributed_sampler", "default_root_dir",
@@ -112,9 +112,10 @@ def tools(cell: Cell, cost: Cost) -> Tools:
     trial, every = config["trial"], config["trainer"]["val_check_interval"]
     if trial["study"] is not None:
         extra.append(Pruning(trial["study"], trial["number"], monitor["name"], every, cell.fit))
+    end = [budget.Deadline(seconds, lambda: watch.seconds)] if (seconds := config["trainer"].get("max_time")) else []
     bar = [Progress()] if config["trainer"]["enable_progress_bar"] else []
     drawn = [Histograms(logger)] if logger.watched.kinds else []
-    trainer = make_trainer(config, [SeedEachStep(seed), *extra, watch, *drawn, *bar, saver], folder)
+    trainer = make_trainer(config, [SeedEachStep(seed), *extra, *end, watch, *drawn, *bar, saver], folder)
     batches = Batches(
         cell.data.train, batch_size, seed, lambda: trainer.global_step, trainer.accumulate_grad_batches,
         trainer.global_rank, trainer.world_size, config["overfit"], config["data"]["num_workers"],
@@ -139,11 +140,11 @@ def room(cell: Cell, parameters: int) -> None:
 
 
 def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    node = dict(config["trainer"])
+    node = {key: value for key, value in config["trainer"].items() if key not in ("max_samples", "max_time")}
     for name in CLOSED:
         if name in node:
             got = f"trainer.{name}={node[name]}"
-            fix = "say how long by trainer.max_steps, how often by val_check_interval, how much by data.n"
+            fix = "say how long by trainer.max_steps, max_samples or max_time, how often by val_check_interval"
             raise Refused(f"trainer.{name} has no meaning here: training is one run of steps", got, fix)
     for name in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
         if not isinstance(node[name], int) or node[name] < 1:
@@ -151,6 +152,7 @@ def make_trainer(config: dict, callbacks: list[pl.Callback], folder: Path) -> pl
     if node["gradient_clip_val"] is not None and node["gradient_clip_val"] <= 0:
         got = node["gradient_clip_val"]
         raise Refused("trainer.gradient_clip_val is the largest norm of the gradient", got, "give null, or above 0")
+    budget.checked(config["trainer"])
     # Endless for Lightning: epochs are arithmetic on the step (denoiselab.data.batches), so that nothing need be saved.
     node |= {
         "max_epochs": -1, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0, "logger": False,

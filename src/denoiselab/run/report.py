@@ -106,6 +106,9 @@ def show(folder: Path) -> None:
     console.print(table)
     if summary["entropy"] is not None:
         console.print(f"the loss bounds -log p: no model can be below {summary['entropy']:.4f} nats a token here")
+    if (limit := summary.get("ended_by", "trainer.max_steps")) != "trainer.max_steps":
+        spent = f"{summary['steps']:,} steps, {summary['samples']:,} samples, {summary['seconds']:.4g} s"
+        console.print(f"{limit} ended the training after {spent}")
     console.print(f"{'scores' if folder.parent.name == 'scores' else 'run folder'}: {folder}")
     console.print("next:")
     for line in nexts(folder, summary):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from denoiselab.objective import Likelihood
-from denoiselab.run import checkpoint, lock, record, report
+from denoiselab.run import budget, checkpoint, lock, record, report
 from denoiselab.run.job import Job
 from denoiselab.run.log import Log
 from denoiselab.spec import Failed
@@ -29,6 +29,7 @@ def settle(job: Job, place: Path, log: Log) -> None:
     rows, seed = record.read(folder), evaluation.seed
     name, mode = config["monitor"]["name"], config["monitor"]["mode"]
     last = rows[-1]
+    limit = budget.ended_by(config, last["step"], last["seconds"])
     validated = [row for row in rows if math.isfinite(row.get(name, math.nan))]
     best_row = (min if mode == "min" else max)(validated, key=lambda row: row[name])
     n = len(evaluation.some(data.val).x)
@@ -41,7 +42,7 @@ def settle(job: Job, place: Path, log: Log) -> None:
         place, metrics, seconds=last["seconds"], samples=last["samples"], parameters=cost.parameters,
         steps=last["step"], hardware=hardware(module.device), best_step=best_row["step"], score=score,
         multiply_adds=cost.multiply_adds, entropy=bound, sampling=found.sampling, left_out=found.left_out,
-        evaluation_seconds=time.perf_counter() - began,
+        evaluation_seconds=time.perf_counter() - began, ended_by=limit,
     )  # fmt: skip
     logger.log({name: value.value for name, value in found.values.items()}, last["step"])
     report.comparison(place, data, module.parts.spec, found.evidence, logger, last["step"])

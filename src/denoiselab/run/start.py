@@ -23,7 +23,8 @@ from denoiselab.spec import Refused
 PINNED = re.compile(r"#[0-9a-f]{64}$")
 KINDS = ("init", "extend")
 # What of another run's configuration an extended one may change.
-FREE = ("trainer.max_steps", "trainer.val_check_interval", "lr_schedule.", "callbacks.early_stopping")
+FREE = ("trainer.max_steps", "trainer.max_samples", "trainer.max_time", "trainer.val_check_interval", "lr_schedule.",
+        "callbacks.early_stopping")  # fmt: skip
 
 
 def pinned(config: dict) -> dict:

@@ -7,10 +7,12 @@ function drawEffects() {
   if (!DATA.axes.length) { put("effects", make("p", { class: "note" }, "The runs differ in the seed alone.")); return; }
   const shown = DATA.axes.filter((axis) => !continuous(axis)).flatMap((axis) => (of[axis] ?? []).slice(0, WORDS));
   const on = scale(ends(shown.map(([, entry]) => entry)), 0.02);
+  const forest = chosen.metric === DATA.metric ? DATA.importance : null;
   const panels = DATA.axes.map((axis) => {
     const share = shares.find(([name]) => name === axis), rank = ranks[axis];
     const words = [share && `${(100 * share[1]).toFixed(0)} % of the variance`,
-      rank && `Spearman's rank correlation ${rank[0].toFixed(2)} (p ${brief(rank[1], 2)}, n ${rank[2]})`].filter(Boolean).join(", ");
+      rank && `Spearman's rank correlation ${rank[0].toFixed(2)} (p ${brief(rank[1], 2)}, n ${rank[2]})`,
+      forest && `random forest: R² loses ${brief(forest.lost[axis], 2)} where it is shuffled`].filter(Boolean).join(", ");
     if (continuous(axis)) {
       return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), spread(axis));
     }
@@ -25,7 +27,8 @@ function drawEffects() {
   put("effects", make("p", { class: "note" }, `${chosen.metric}, all arms: mean over all runs at each level; the interval holds the spread that the `
     + `other axes and the seeds make.${on.log ? " Log scale." : ""} Share of the variance: eta squared`
     + `${balanced ? "" : "; there are not as many runs in every cell, so shares overlap and only describe"}.${left ? ` ${left} values are not finite, and no part of it.` : ""}`),
-    make("div", { class: "panels" }, ...panels), pairs ? make("p", {}, `Interactions, share beyond the two axes: ${pairs}.`) : null);
+    make("div", { class: "panels" }, ...panels), pairs ? make("p", {}, `Interactions, share beyond the two axes: ${pairs}.`) : null,
+    forest ? make("p", { class: "note" }, `The random forest foretells arms that it has not seen with R² ${brief(forest.r2, 2)}, of ${forest.arms}${forest.r2 > 0 ? "" : ": nothing is to be read from it"}.`) : null);
 }
 
 // Every run by its setting of an axis of many numbers.

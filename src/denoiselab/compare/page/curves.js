@@ -1,4 +1,4 @@
-// Learning curves: the mean over an arm's seeds and its Student interval, at the x that all of the seeds recorded.
+// Learning curves: the mean over an arm's seeds and its 95 % interval, at the x that all of the seeds recorded.
 
 const recorded = [...new Set(DATA.arms.flatMap((arm) => arm.runs.flatMap((run) => Object.keys(run.curves))))];
 const curve = {
@@ -25,6 +25,22 @@ function interpolate(one, at) {
   return one.y[low] + (one.y[high] - one.y[low]) * (at - one.x[low]) / (one.x[high] - one.x[low]);
 }
 
+// The ends of the percentile bootstrap's interval of a mean; the same draws at every x, by a generator with a fixed seed.
+const DRAWS = 1000, drawsOf = new Map();
+function resampled(ys) {
+  const n = ys.length;
+  if (!drawsOf.has(n)) {
+    let state = 1;
+    drawsOf.set(n, Array.from({ length: DRAWS }, () => Array.from({ length: n }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor(state / 2 ** 32 * n);
+    })));
+  }
+  const means = drawsOf.get(n).map((draw) => draw.reduce((sum, i) => sum + ys[i], 0) / n).sort((a, b) => a - b);
+  const at = (share) => means[Math.round(share * (DRAWS - 1))];
+  return [at(0.025), at(0.975)];
+}
+
 // Points [x, mean, low, high, n].
 function band(all) {
   if (!all.length) return [];
@@ -41,6 +57,7 @@ function band(all) {
     const n = ys.length, middle = ys.reduce((sum, y) => sum + y, 0) / n;
     if (n < 2) return [at, middle, null, null, n];
     const std = Math.sqrt(ys.reduce((sum, y) => sum + (y - middle) ** 2, 0) / (n - 1));
+    if (DATA.interval === "bootstrap") return [at, middle, ...resampled(ys), n];
     const half = (DATA.student[n - 2] ?? 1.96) * std / Math.sqrt(n);
     return [at, middle, middle - half, middle + half, n];
   }).filter(Boolean);
@@ -60,7 +77,7 @@ function drawCurves() {
   const bands = arms.map(({ arm, all }) => ({ arm, all, points: band(all) }));
   const legend = make("div", { class: "legend" }, ...bands.map(({ arm, points }) => make("span", {}, swatch(arm), arm.short,
     make("span", { class: "soft" }, ` n ${points.length ? points[0][4] : 0}`))));
-  const said = `Mean over the seeds of the arms that are drawn (ticked in the table), with Student's 95 % interval where there are two or more; seeds `
+  const said = `Mean over the seeds of the arms that are drawn (ticked in the table), with ${DATA.interval === "student" ? "Student's 95 %" : "the 95 % bootstrap"} interval where there are two or more; seeds `
     + `that recorded elsewhere are joined by lines.${DATA.thinned ? " Long curves are thinned, evenly, to 160 points." : ""} Arrow keys move the cursor.`;
   put("curves", controls, make("p", { class: "note" }, said), plot(bands), legend);
 }

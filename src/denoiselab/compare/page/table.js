@@ -19,7 +19,8 @@ function columns() {
     if (own) all.push(plotted(name));
   }
   all.push({ key: "n", title: "n", number: true, tip: `runs that have ${chosen.metric}`, of: (arm) => (mean(arm) ? mean(arm)[4] : 0),
-    cell: (arm) => make("td", { class: "number" }, String(mean(arm) ? mean(arm)[4] : 0)),
+    cell: (arm) => make("td", { class: "number", tip: arm.lost.length ? arm.lost.map(([folder, seed, why]) => `seed ${seed} has not ended: ${why || "no reason known"}\n${folder}`).join("\n") : null },
+      chosen.metric === DATA.metric ? arm.n : String(mean(arm) ? mean(arm)[4] : 0)),
     run: (run) => make("td", { class: "number" }, `seed ${run.seed}`) });
   if (DATA.budget) all.push({
     key: "reached", title: DATA.budget.words, number: true, of: (arm) => (arm.reached ? arm.reached[0] : null),
@@ -75,7 +76,7 @@ function drawTable() {
     column.fixed ? column.title : make("button", { type: "button", "data-key": column.key, tip: column.tip, onclick: () => sort(column) },
       column.title, { none: "", ascending: "\u00a0▲", descending: "\u00a0▼" }[state(column)])));
   const rows = arms.flatMap((arm) => [armRow(arm, all, shown.has(arm.index)),
-    ...(chosen.open.has(arm.index) ? arm.runs.map((run) => runRow(run, all)) : [])]);
+    ...(chosen.open.has(arm.index) ? [...arm.runs.map((run) => runRow(run, all)), ...arm.lost.map(lostRow(all.length))] : [])]);
   const body = make("tbody", { onkeydown: walk }, ...rows);
   const first = body.querySelector("td");
   if (first) cellTarget(first).tabIndex = 0;
@@ -115,6 +116,9 @@ function runRow(run, all) {
   if (DATA.axes.length) cells.splice(0, DATA.axes.length, said);
   return make("tr", { class: "run" }, make("td", {}), ...cells);
 }
+
+const lostRow = (columns) => ([folder, seed, why]) => make("tr", { class: "run" }, make("td", {}),
+  make("td", { class: "path", colspan: columns, tip: folder }, make("div", {}, `seed ${seed} has not ended: ${why || "no reason known"}`), make("div", {}, folder.split("/").pop())));
 
 // One cell is in the order of the tab key; arrows move it.
 const cellTarget = (cell) => cell.querySelector("button") ?? cell;
