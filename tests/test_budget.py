@@ -7,7 +7,8 @@ from test_training import Killed, killed_at
 
 import denoiselab
 from denoiselab.commands.main import run
-from denoiselab.data.base import Batches, Table
+from denoiselab.data.base import Table
+from denoiselab.data.batches import Batches
 from denoiselab.run import budget, record
 from denoiselab.run.watch import SeedEachStep, Watch
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from denoiselab.architecture.adapters import DiffusersUNet
-from denoiselab.architecture.base import Timeless
+from denoiselab.architecture.base import AnyLength, Timeless
 from denoiselab.architecture.conditioning import Caption, Conditional, Label, Unconditional
 from denoiselab.architecture.dit import DiT
 from denoiselab.architecture.mlp import MLP
@@ -169,7 +169,7 @@ def test_accepting_adds_the_fact_and_passes_refusals_on(plan, conditioning):
     asks = {"label": {"label"}, "text": {"caption", "caption_valid"}}[conditioning]
     told, plain = (make(conditioning=c).accepts(spec) for c in (TOLD[conditioning](), Unconditional()))
     assert told == plain.having(Conditional, asks=frozenset(asks))
-    assert plain._replace(facts=plain.facts - {Timeless}) == spec
+    assert plain._replace(facts=plain.facts - {Timeless, AnyLength}) == spec
     for less in (spec._replace(context=frozenset()), spec._replace(classes=0, words=0)):
         with pytest.raises(Refused, match=r"Label needs|Caption needs"):
             make(conditioning=TOLD[conditioning]()).accepts(less)

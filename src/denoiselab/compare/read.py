@@ -18,7 +18,7 @@ import yaml
 from denoiselab import names
 from denoiselab.compare import curves
 from denoiselab.launch import plan
-from denoiselab.launch.history import FAILED, Entry, History
+from denoiselab.launch.history import FAILED, PRUNED, Entry, History
 from denoiselab.launch.task import last_words
 from denoiselab.run import record
 from denoiselab.spec import Refused
@@ -136,9 +136,9 @@ def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str], list[Lost]]
         left += unbegun(path)
         for folder in dict.fromkeys(folders(path)):
             if not (folder / "COMPLETED").exists():
-                why = reason(folder)
+                state, why = ended(folder)
                 left.append(f"{folder.name}: not trained to the end{f': {why}' if why else ''}")
-                if (row := unscored(folder)) is not None:
+                if state != PRUNED and (row := unscored(folder)) is not None:
                     lost[folder.resolve()] = Lost(row, why)
                 continue
             for place in (folder, *sorted((folder / "scores").glob("*/"))):
@@ -165,15 +165,16 @@ def unscored(folder: Path) -> Row | None:
         return None
 
 
-def reason(folder: Path) -> str:
-    """Why a run did not end, in the words of the sweep that trained it last, else of its own log; may be empty."""
+def ended(folder: Path) -> tuple[str, str]:
+    """How a run that was not trained to the end stands, and why, in the words of the sweep that trained it last, else
+    of its own log; may be empty."""
     fit = folder.name.rpartition("-")[2]
     entries = [entry for sweep in folder.parent.glob("sweeps/*") for entry in ledger(sweep) if entry.fit == fit]
     if entries:
         last = max(entries, key=lambda entry: entry.since)
-        return last.why or last.state
+        return last.state, last.why or last.state
     said = last_words(folder / "log.txt", 0)
-    return said if said.startswith(("failed: ", "refused: ")) else ""
+    return "", said if said.startswith(("failed: ", "refused: ")) else ""
 
 
 def unbegun(path: Path) -> list[str]:
