@@ -87,7 +87,7 @@ def test_unknown_characters_are_said(file):
         (b" \n\n ", "white space"),
         (TEXT.encode() + b"\xff\xfe", f"at byte {len(TEXT)}"),
         ("Jos\u00e9".encode("latin1") + b" " + TEXT.encode(), "at byte 3"),
-        (TEXT.encode("utf-16"), "at byte 0"),
+        (TEXT.encode("utf-16"), "iconv -f utf-16"),
         (TEXT[:50].encode() + b"\0" + TEXT.encode(), "NUL at byte 50"),
         (b"too short", "shorter than one sequence"),
         (TEXT[:300].encode(), "val split"),

@@ -40,8 +40,9 @@ def plain(path: Path) -> tuple[str, list[str]]:
     except UnicodeDecodeError as error:
         lone = raw[error.start] == 0xED and raw[error.start + 1 : error.start + 2] >= b"\xa0"
         reason = "a lone surrogate" if lone else error.reason
+        wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
         fix = (f"write the character in one piece: iconv -f cesu-8 or utf-16 -t utf-8 {path.name}" if lone
-               else f"convert it: iconv -f latin1 -t utf-8 {path.name} (or from utf-16)")  # fmt: skip
+               else f"convert it: iconv -f {'utf-16' if wide else 'latin1'} -t utf-8 {path.name}")  # fmt: skip
         raise Refused(f"{path} is no UTF-8: {reason} at byte {error.start}", f"0x{raw[error.start]:02x}", fix) from None
     if "\0" in text:
         raise Refused(f"{path} is no text: a NUL at byte {raw.index(0)}", f"{text.count(chr(0))} of them",
