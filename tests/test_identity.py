@@ -144,7 +144,8 @@ def test_slugs_read_well():
     assert slug(["+a.b=1", "++c=2", "~guidance", "hydra/launcher=x", "name=q", "outputs=/o", "data.root=/d"]) == \
         "b_1-c_2-no_guidance"  # fmt: skip
     assert slug(["lr=1e-3", "weight@aux=v"]) == "lr_1e-3-weight_v"
-    assert slug([]) == slug(["name=q"]) == "default"
+    assert slug([]) == slug(["name=q"]) == slug(["experiment=bert"]) == "default"
+    assert slug(["experiment=bert", "name=q"]) == "experiment_bert"
 
 
 @unhurried

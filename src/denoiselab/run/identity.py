@@ -125,12 +125,12 @@ def slug(overrides: list[str], arm: str | None = None) -> str:
 
     For people alone: the hash beside it is the identity.
     """
-    words = []
+    words, named = [], any(override.lstrip("+").startswith("name=") for override in overrides)
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         path = key.lstrip("~").partition("@")[0].replace("/", ".")
-        # An experiment is told by the folder above.
-        if path == "experiment" or any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
+        # An experiment is told by the folder above, unless that has another name.
+        if (path == "experiment" and not named) or any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
             continue
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
