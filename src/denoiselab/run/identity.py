@@ -130,7 +130,9 @@ def slug(overrides: list[str], arm: str | None = None) -> str:
         key, _, value = override.lstrip("+").partition("=")
         path = key.lstrip("~").partition("@")[0].replace("/", ".")
         # An experiment is told by the folder above, unless that has another name.
-        if (path == "experiment" and not named) or any(fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER):
+        if (path == "experiment" and not named) or any(
+            fnmatchcase(path, p) or fnmatchcase(path, f"{p}.*") for p in NEITHER
+        ):
             continue
         last = path.rpartition(".")[2]
         words.append(f"no_{last}" if key.startswith("~") else f"{last}_{value}")
