@@ -61,6 +61,7 @@ def test_each_arm_is_crossed_with_each_cell(file):
         ("- name: a\n  overrides: [weight]", "line 2: an override is KEY=VALUE"),
         ("- name: a\n  overrides:\n    - weight: min_snr", "line 3: an override is KEY=VALUE"),
         ("- name: a\n  overrides:\n    - weight=snr\n    - seed=1", "line 4: a seed is an axis"),
+        ("- name: a\n  overrides:\n    - weight=snr\n    - data.fold=1", "line 4: a fold is an axis"),
         ("- name: a\n  overrides: ['weight=snr,v']", "line 2: an arm is one variant"),
         ("- name: a\n  overrides: [outputs=x]", "line 2: this is no key of an arm's"),
         ("- name: a\n  overrides: [hydra/launcher=x]", "line 2: this is no key of an arm's"),

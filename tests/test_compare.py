@@ -81,6 +81,34 @@ def test_numbers_equal_scipy(runs, tmp_path, capsys):
             assert line["schedule"] == "linear"
 
 
+def fold_of(root, fold, value, n, seed=0):
+    folder = run(root / str(fold), "cosine", "v", seed, value, n)
+    typed = yaml.safe_load((folder / "overrides.yaml").read_text())
+    (folder / "overrides.yaml").write_text(yaml.safe_dump([*typed, "data.folds=3", f"data.fold={fold}"]))
+
+
+def test_folds_are_averaged_over_as_seeds_are(tmp_path, capsys):
+    for fold, (value, n) in enumerate(((1.0, 10), (2.0, 10), (4.5, 9))):
+        fold_of(tmp_path / "runs", fold, value, n)
+    out = tmp_path / "table.csv"
+    compare.command([str(tmp_path / "runs"), f"csv={out}"])
+    [line] = csv.DictReader(out.read_text().splitlines())
+    assert (float(line["mean"]), line["n"], line["seeds"]) == (2.5, "3", "0-fold-0 0-fold-1 0-fold-2")
+    assert "n 9 to 10" in " ".join(capsys.readouterr().out.split())
+
+
+def test_one_fold_has_one_size_and_a_run_without_folds_is_no_fold(tmp_path):
+    fold_of(tmp_path / "runs", 0, 1.0, 10)
+    fold_of(tmp_path / "runs", 1, 2.0, 9)
+    fold_of(tmp_path / "runs", 0, 1.5, 9, seed=1)
+    with pytest.raises(Refused, match="cannot be compared"):
+        compare.command([str(tmp_path / "runs")])
+    fold_of(tmp_path / "others", 1, 2.0, 9)
+    run(tmp_path / "others", "linear", "v", 0, 2.0, 10)
+    with pytest.raises(Refused, match="cannot be compared"):
+        compare.command([str(tmp_path / "others")])
+
+
 def test_shares_of_a_full_factorial_add_up():
     cells = [{"a": a, "b": b} for a in "xyz" for b in "pq" for _ in range(3)]
     values = np.random.default_rng(0).normal(size=len(cells)) + [3 * (c["a"] == "x") for c in cells]

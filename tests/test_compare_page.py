@@ -22,6 +22,8 @@ from denoiselab.spec import Refused
 EVIL = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>{{script}}"
 SCHEDULES, RATES, SEEDS = ("cosine", "linear", EVIL), ("0.0001", "0.001", "0.01"), (0, 1, 2)
 
+BEST = {("linear", "0.01"): 15}  # of which step the best weights are, where it is not the last
+
 
 def value(schedule, rate, seed):
     return 1 + SCHEDULES.index(schedule) + 0.3 * RATES.index(rate) + 0.05 * ((7 * seed + RATES.index(rate)) % 3)
@@ -38,10 +40,12 @@ def run(folder, schedule, rate, seed, end=20):
     score = {"value": last, "n": 10, "split": "val", "extractor": None, "seed": 5}
     metrics = {"val/loss": score, "test/accuracy": score | {"value": 1 / last, "split": "test"}}
     code = {"version": "0.1.0", "source": "abcdef012345", "commit": "0123456789abcdef", "changed": True}
-    (folder / "summary.json").write_text(json.dumps({"metrics": metrics, "score": "0", "code": code, "seconds": 3.0}))
+    steps = {"steps": end, "best_step": BEST.get((schedule, rate), end)}
+    summary = {"metrics": metrics, "score": "0", "code": code, "seconds": 3.0, **steps}
+    (folder / "summary.json").write_text(json.dumps(summary))
     log = record.Record(folder)
     for step in range(1, end + 1):
-        spent = {"samples": 8 * step, "seconds": 0.5 * step * (1 + seed)}
+        spent = {"samples": 8 * step, "multiply_adds": 1000 * step, "seconds": 0.5 * step * (1 + seed)}
         log.write(step, {"train/loss": last + 1 / step, **spent})
         if step % 5 == 0:
             log.write(step, {"val/loss": last + 2 / step, **spent})
@@ -154,6 +158,18 @@ def test_a_matched_budget_is_what_all_reach(tmp_path, capsys):
     ]
     assert float(line["curve_mean"]) == pytest.approx(np.mean(values), rel=1e-12)
     assert "val/loss at 80 samples" in " ".join(capsys.readouterr().out.split())
+
+
+def test_flops_are_multiply_adds(tmp_path):
+    for end in (20, 12):
+        run(tmp_path / "runs" / str(end), "cosine", "0.001", end, end)
+    said = {}
+    for x in ("flops", "multiply_adds"):
+        compare.command([str(tmp_path / "runs"), f"x={x}", f"csv={tmp_path / x}"])
+        said[x] = (tmp_path / x).read_text()
+    assert said["flops"] == said["multiply_adds"]
+    [line] = csv.DictReader(said["flops"].splitlines())
+    assert (line["x"], float(line["budget"]), line["curve_n"]) == ("multiply_adds", 10_000, "2")
 
 
 def test_curves_are_the_record(runs):
@@ -369,6 +385,11 @@ def test_samples_and_configurations(tab):
     assert tab.ask("document.querySelectorAll('#samples figure').length") == 9
     assert tab.ask("[...document.querySelectorAll('#samples img')].every((image) => image.complete || image.loading)")
     assert EVIL in tab.ask("document.querySelector('#samples pre').textContent")
+    said = tab.ask("[...document.querySelectorAll('#samples figcaption')].map((caption) => caption.textContent)")
+    assert all("seed 0 · noise 5 step" in words for words in said)
+    marked = tab.ask("[...document.querySelectorAll('#samples .differs')].map((word) => word.textContent)")
+    assert marked == ["step 15"]
+    assert "1 of 9 are not alike" in tab.ask("document.querySelector('#samples').textContent")
     keys = tab.ask("[...document.querySelectorAll('#differences tbody th')].map((head) => head.textContent)")
     assert keys == ["schedule._target_", "optimizer.lr"]
     assert tab.ask("document.querySelectorAll('#differences td.differs').length") > 0

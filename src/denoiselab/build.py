@@ -22,6 +22,7 @@ from denoiselab.architecture.base import AnyLength, Architecture
 from denoiselab.corruption import Corruption
 from denoiselab.corruption.edits import Edit
 from denoiselab.data.base import Data, Loaded
+from denoiselab.data.folds import Folds
 from denoiselab.denoiser import Head, Parameterization
 from denoiselab.evaluation.evaluate import Evaluation
 from denoiselab.guidance import Guidance
@@ -50,6 +51,7 @@ LIBRARIES = {
 }
 
 
+FOLDS = ("folds", "fold")  # of a node of data, what is for all data sets and no argument of one
 # What a choice of a group must be.
 KINDS = {
     "data": Data, "corruption": Corruption, "parameterization": Parameterization, "posterior": Head,
@@ -190,7 +192,11 @@ def instantiated(node: dict, group: str, **arguments):
 
 def load(config: dict) -> Loaded:
     """The data of a configuration, in memory; latents are not encoded yet: that is denoiselab.run.first.load."""
-    return make(config, "data").load()
+    node = config.get("data")
+    if not isinstance(node, dict):
+        return make(config, "data").load()  # refused
+    folds = Folds(node.get("folds"), node.get("fold"))
+    return folds.load(made({key: value for key, value in node.items() if key not in FOLDS}, "data"))
 
 
 class Agreed(NamedTuple):

@@ -14,8 +14,13 @@ from denoiselab.names import advice, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
-# What of a library's class has a meaning of our own (denoiselab.run.budget): argument to annotation.
-OURS = {"pytorch_lightning.Trainer": {"max_steps": int | None, "max_samples": int | None, "max_time": float | None}}
+# What has a meaning of our own at a class and those below it, beside its arguments: denoiselab.run.budget reads it,
+# denoiselab.data.folds.
+OURS = {
+    "pytorch_lightning.trainer.trainer.Trainer": {"max_steps": int | None, "max_samples": int | None,
+                                                  "max_time": float | None},
+    "denoiselab.data.base.Data": {"folds": int | None, "fold": int | None},
+}  # fmt: skip
 LARGEST = 2**63  # what 64 bits hold; a number beyond it means nothing anywhere
 # Ranges, their upper ends outside, of numbers that a library's constructor takes as they come, and of functions, which
 # are not called before there is a network.
@@ -32,8 +37,10 @@ HYDRAS = {"_target_": str, "_partial_": bool}  # what Hydra reads of a node
 def arguments(target: str) -> tuple[dict[str, object], bool]:
     """Argument to annotation, and whether any keyword is taken."""
     thing = get_object(target)
-    if inspect.isclass(thing) and not any("__init__" in vars(c) for c in thing.__mro__ if c.__module__ not in BARE):
-        return {}, False  # whatever torch's constructor says that it takes
+    lines = thing.__mro__ if inspect.isclass(thing) else ()
+    ours = {key: hint for c in lines for key, hint in OURS.get(f"{c.__module__}.{c.__qualname__}", {}).items()}
+    if lines and not any("__init__" in vars(c) for c in lines if c.__module__ not in BARE):
+        return ours, False  # whatever torch's constructor says that it takes
     parameters = inspect.signature(thing).parameters.values()
     try:
         hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
@@ -41,7 +48,7 @@ def arguments(target: str) -> tuple[dict[str, object], bool]:
         hints = {}
     named = {p.name: hints.get(p.name, typing.Any) for p in parameters
              if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}  # fmt: skip
-    return named | OURS.get(target, {}), any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return named | ours, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def fits(value, hint) -> bool:

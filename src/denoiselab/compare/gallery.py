@@ -36,7 +36,7 @@ def samples(found: Sequence[Group]) -> tuple[list[dict], list[str]]:
                 left.append(f"{path} cannot be read: {e}")
                 continue
             size += len(said.get("uri", "")) + len(said.get("text", ""))
-            kept.append({"arm": arm, "seed": row.seed, "file": str(path), **said})
+            kept.append({"arm": arm, "seed": str(row.repeat), **origin(row), "file": str(path), **said})
     if missing:
         left.append(f"{missing} of {sum(len(g.rows) for g in found)} runs have no samples")
     if over:
@@ -45,8 +45,14 @@ def samples(found: Sequence[Group]) -> tuple[list[dict], list[str]]:
     return kept, left
 
 
+def origin(row: Row) -> dict:
+    """From which noise a run's samples began, and of which step the weights are; None where that was not recorded."""
+    drawn = {score.get("seed") for score in row.metrics.values()}
+    return {"noise": drawn.pop() if len(drawn) == 1 else None, "step": row.summary.get("best_step")}
+
+
 def by_seed(found: Sequence[Group]) -> Iterator[tuple[int, Row]]:
-    ordered = [sorted(g.rows, key=lambda row: row.seed) for g in found]
+    ordered = [sorted(g.rows, key=lambda row: row.repeat) for g in found]
     for turn in range(max(map(len, ordered))):
         yield from ((arm, rows[turn]) for arm, rows in enumerate(ordered) if turn < len(rows))
 

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,10 +36,21 @@ APART = {
     "plugins",
     "invalid",
     "seed",
+    "data.fold",
     "monitor",
     "data.num_workers",
 }
 HIDDEN = ("hydra.", "budget.", "hydra/", "logger.", "checkpoint.", "trainer.log_every_n_steps", "debug")
+
+
+class Repeat(NamedTuple):
+    """Which run of its arm: by its seed, and in cross-validation by the fold that validates, -1 where there is none."""
+
+    seed: int
+    fold: int = -1
+
+    def __str__(self):
+        return str(self.seed) if self.fold < 0 else f"{self.seed} fold {self.fold}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,7 @@ class Row:
     place: Path  # of its summary: the same, or below scores/
     typed: dict[str, str]  # key to value
     summary: dict
-    seed: int
-    kept: dict = field(default_factory=dict, compare=False, repr=False)
+    repeat: Repeat
 
     @functools.cached_property
     def config(self) -> dict:
@@ -159,8 +169,7 @@ def unscored(folder: Path) -> Row | None:
     """A run without results as a row; None where it does not say what it is."""
     try:
         typed = dict(split(word) for word in loaded(folder / "overrides.yaml") if "=" in word)
-        seed = typed.get("seed") or configuration(folder / "config.yaml").get("seed", 0)
-        return Row(folder, folder, typed, {"metrics": {}}, int(seed))
+        return Row(folder, folder, typed, {"metrics": {}}, repeat(folder, typed))
     except (TypeError, ValueError, AttributeError):
         return None
 
@@ -216,11 +225,16 @@ def read(folder: Path, place: Path) -> Row | str | None:
         summary = record.read_summary(place)
         words = loaded(place / "overrides.yaml") or loaded(folder / "overrides.yaml") or []
         typed = dict(split(word) for word in words if "=" in word)
-        seed = typed.get("seed") or configuration(folder / "config.yaml").get("seed", 0)
         summary["metrics"].items()
-        return Row(folder, place, typed, summary, int(seed))
+        return Row(folder, place, typed, summary, repeat(folder, typed))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
         return f"{place}: cannot be read: {e}"
+
+
+def repeat(folder: Path, typed: dict[str, str]) -> Repeat:
+    config = configuration(folder / "config.yaml")
+    fold = typed.get("data.fold", (config.get("data") or {}).get("fold"))
+    return Repeat(int(typed.get("seed") or config.get("seed", 0)), -1 if fold in (None, "null") else int(fold))
 
 
 def split(word: str) -> tuple[str, str]:
@@ -229,7 +243,7 @@ def split(word: str) -> tuple[str, str]:
 
 
 def axes(found: list[Row]) -> list[str]:
-    """The keys in which the rows differ, seeds and what changes no result apart, in the order typed."""
+    """The keys in which the rows differ, seeds, folds and what changes no result apart, in the order typed."""
     keys = dict.fromkeys(key for row in found for key in row.typed
                          if key not in APART and not key.startswith(HIDDEN))  # fmt: skip
     return [key for key in keys if len({row.setting(key) for row in found}) > 1]

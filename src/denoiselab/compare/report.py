@@ -37,10 +37,10 @@ def report(found: Sequence[Group], axes: Sequence[str], metric: str, *, lower, t
     arms = []
     for g in found:
         means = {name: told([row.value(name) for row in g.rows if name in row.metrics], mean) for name in metrics}
-        runs = [run(row, metrics, lines[row.folder]) for row in sorted(g.rows, key=lambda row: row.seed)]
+        runs = [run(row, metrics, lines[row.folder]) for row in sorted(g.rows, key=lambda row: row.repeat)]
         arms.append({"cell": g.cell, "means": means, "runs": runs, "reached": entry(g.reached),
                      "difference": gap(g), "baseline": g.difference is None, "n": g.n,
-                     "lost": [[str(each.row.folder), each.row.seed, each.why] for each in g.lost]})  # fmt: skip
+                     "lost": [[str(each.row.folder), str(each.row.repeat), each.why] for each in g.lost]})  # fmt: skip
     data = {
         "title": title, "axes": list(axes), "metric": metric, "interval": interval, "arms": arms,
         "metrics": {name: {**origin, "lower": lower(name)} for name, origin in metrics.items()},
@@ -87,7 +87,7 @@ def run(row: Row, metrics: dict, lines: dict) -> dict:
     commit = (code.get("commit") or "")[:10]
     version = [code.get("version"), commit + ("+changes" if commit and code.get("changed") else ""), code.get("source")]
     return {
-        "seed": row.seed, "folder": str(row.place), "curves": lines,
+        "seed": str(row.repeat), "folder": str(row.place), "curves": lines,
         "values": {name: row.value(name) for name in metrics if name in row.metrics},
         "drawn": {name: row.metrics[name].get("seed") for name in metrics if name in row.metrics},
         "code": " ".join(filter(None, version)),

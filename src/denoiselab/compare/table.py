@@ -1,4 +1,4 @@
-"""Rows grouped over seeds: a table as a person, a paper or a program reads it."""
+"""Rows grouped over seeds and folds: a table as a person, a paper or a program reads it."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from denoiselab.compare.curves import budget
-from denoiselab.compare.read import Lost, Row, plain
+from denoiselab.compare.read import Lost, Repeat, Row, plain
 from denoiselab.compare.statistics import Difference, Interval, Mean, paired
 from denoiselab.spec import Refused, near
 
@@ -17,15 +17,15 @@ NOTHING = Mean(math.nan, math.nan, math.nan, math.nan, 0)
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that differ in the seed alone."""
+    """Rows that differ in the seed and the fold alone."""
 
     cell: dict[str, str]  # axis to setting
-    values: dict[int, float]  # seed to value
+    values: dict[Repeat, float]
     mean: Mean
     rows: list[Row]
     difference: Difference | None = None
     reached: Mean | None = None  # of a curve at a budget
-    lost: Sequence[Lost] = ()  # runs of it that did not end, of other seeds
+    lost: Sequence[Lost] = ()  # runs of it that did not end, of other seeds or folds
 
     @property
     def known(self) -> list[Row]:
@@ -62,20 +62,28 @@ def monitor(rows: Sequence[Row]) -> str:
 
 
 def alike(rows: Sequence[Row], metric: str) -> dict:
-    """Where the values of a metric come from; raises `Refused` where that is not the same for all."""
-    known: dict[tuple, Row] = {}
+    """Where the values of a metric come from; raises `Refused` where that is not the same for all. Folds differ by a
+    sample or so in n, which then is the range; each by itself has one."""
+    known: dict[int, dict[tuple, Row]] = {}
     for row in rows:
         score = row.metrics[metric]
-        known.setdefault(tuple(score.get(key) for key in ("n", "split", "extractor")), row)
-    if len(known) > 1:
-        (first, a), (second, b) = list(known.items())[:2]
+        where = tuple(score.get(key) for key in ("n", "split", "extractor"))
+        known.setdefault(row.repeat.fold, {}).setdefault(where, row)
+    unlike = next((one for one in known.values() if len(one) > 1), None)
+    every = [where for one in known.values() for where in one]
+    if unlike is None and (-1 in known or len({where[1:] for where in every}) > 1):
+        unlike = {where: row for one in known.values() for where, row in one.items()}
+    if unlike is not None and len(unlike) > 1:
+        (first, a), (second, b) = list(unlike.items())[:2]
         words = [", ".join(f"{key} {value}" for key, value in zip(("n", "split", "extractor"), said, strict=True))
                  for said in (first, second)]  # fmt: skip
         raise Refused(
             f"values of {metric} that cannot be compared", f"{words[0]} in {a.place}; {words[1]} in {b.place}",
             "evaluate them alike (denoiselab evaluate run=RUN evaluation.samples=N), or compare fewer paths",
         )  # fmt: skip
-    return dict(zip(("n", "split", "extractor"), next(iter(known)), strict=True))
+    sizes = sorted({where[0] for where in every})
+    n = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return dict(zip(("n", "split", "extractor"), (n, *every[0][1:]), strict=True))
 
 
 def groups(rows: Sequence[Row], axes: Sequence[str], metric: str, interval: Interval, lower: bool = True,
@@ -92,14 +100,14 @@ def groups(rows: Sequence[Row], axes: Sequence[str], metric: str, interval: Inte
     for settings, members in {**{settings: [] for settings in without}, **cells}.items():
         cell, values = dict(zip(axes, settings, strict=True)), {}
         for row in members:
-            if row.seed in values:
+            if row.repeat in values:
                 raise Refused(
                     "two runs have the same settings and seed",
-                    f"{row.place} and another: {' '.join(map('='.join, cell.items())) or 'all'} seed={row.seed}",
+                    f"{row.place} and another: {' '.join(map('='.join, cell.items())) or 'all'} seed={row.repeat}",
                     f"they differ in something else: add it to by= (now by={','.join(axes)}), or compare fewer paths",
                 )
-            values[row.seed] = row.value(metric)
-        ends = [each for each in without.get(settings, ()) if each.row.seed not in values]
+            values[row.repeat] = row.value(metric)
+        ends = [each for each in without.get(settings, ()) if each.row.repeat not in values]
         mean = interval(list(values.values())) if values else NOTHING
         found.append(Group(cell, values, mean, members, lost=ends))
     if baseline is not None:
@@ -164,7 +172,7 @@ def flat(
     header = [*axes, *HEAD, "seeds", *(REACHED if at else ()), *(GAPS if gaps else ())]
     lines = []
     for g in found:
-        line = [*g.cell.values(), metric, *g.mean, " ".join(map(str, sorted(g.values)))]
+        line = [*g.cell.values(), metric, *g.mean, " ".join(str(one).replace(" ", "-") for one in sorted(g.values))]
         if at:
             line += [at.curve, at.x, at.value, *(g.reached or NOTHING)]
         if gaps:

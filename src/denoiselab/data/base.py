@@ -103,7 +103,8 @@ class Loaded:
     codec: Codec
     entropy: float | None = None  # exact lower bound of a likelihood, nats a token, where the source is known
     oracle: Callable[[Corruption], nn.Module] | None = None  # the exact denoiser of a pointwise corruption, likewise
-    uncut: Table | None = None  # the training split before data.n cut it: what an extractor is trained on
+    uncut: Table | None = None  # the training split before data.n cut it: what a classifier that guides is trained on
+    unfolded: "Loaded | None" = None  # where val is a fold: the data before, whose `uncut` an extractor is trained on
     captions: Captions | None = None  # where samples have captions; `truth` (N, attributes) is in the context then
     notes: list[str] = field(default_factory=list)  # what was skipped or replaced, for the user
     raw: "Loaded | None" = None  # where samples are latents: the pictures that they are of
@@ -133,7 +134,8 @@ class Loaded:
 
 class Data(abc.ABC):
     """Where samples come from. `batch_size` is the global batch, over ranks and accumulation; `n` keeps the first n
-    training samples (None: all); `num_workers` processes cut batches (0: training's own), which changes nothing."""
+    training samples (None: all); `num_workers` processes cut batches (0: training's own), which changes nothing. Every
+    data set takes data.folds and data.fold too, by denoiselab.data.folds."""
 
     batch_size: int
     n: int | None

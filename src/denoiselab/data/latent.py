@@ -40,10 +40,11 @@ class Latent(Codec):
         codec.shape = tuple(x.shape[1:])
         codec.mean = x.mean((0, 2, 3), keepdim=True, dtype=torch.float64).float()
         codec.std = x.double().std((0, 2, 3), keepdim=True, correction=0).clamp(min=FLATTEST).float()
+        seen = replace(raw, codec=Identity(), unfolded=raw.unfolded and replace(raw.unfolded, codec=Identity()))
         train, val, test = (Table(codec.standard(table.x), table.context) for table in tables)
         return replace(
             raw, spec=codec.accepts(raw.spec), train=train, val=val, test=test, codec=codec, entropy=None, oracle=None,
-            uncut=None, raw=replace(raw, codec=Identity()), coder=digest,
+            uncut=None, unfolded=None, raw=seen, coder=digest,
         )  # fmt: skip
 
     def table(self, table: Table) -> Table:

@@ -37,15 +37,21 @@ def parts(n: int, who: str) -> tuple[Tensor, Tensor, Tensor]:
 def loaded(codec: Codec, spec: Spec, splits: tuple[Table, Table, Table], n: int | None, **more) -> Loaded:
     """The end of every `load`: the codec is asked, the training split cut to its first n."""
     train, val, test = splits
+    agreed, few = cut(codec.accepts(spec), train, n)
+    return Loaded(agreed, few, val, test, codec, uncut=train, **more)
+
+
+def cut(spec: Spec, train: Table, n: int | None) -> tuple[Spec, Table]:
+    """The first n samples to train on, and what the spec knows of them; raises `Refused` where there are fewer."""
     if n is not None and n > len(train.x):
         raise Refused(
             "data.n keeps the first n training samples", f"{n} of {len(train.x)}",
             f"give at most {len(train.x)}, or null for all",
         )  # fmt: skip
-    cut, agreed = train.take(slice(n)), codec.accepts(spec)
-    if agreed.kind == "image" and cut.x.dtype == torch.uint8:
-        agreed = agreed._replace(levels=levels(cut.x))
-    return Loaded(agreed, cut, val, test, codec, uncut=train, **more)
+    few = train.take(slice(n))
+    if spec.kind == "image" and few.x.dtype == torch.uint8:
+        spec = spec._replace(levels=levels(few.x))
+    return spec, few
 
 
 def levels(x: Tensor) -> tuple[tuple[float, ...], ...]:

@@ -84,7 +84,7 @@ def small_classifier(data: Loaded) -> tuple[Extractor, str]:
 def classifier(data: Loaded) -> tuple[Classifier, str]:
     """A network trained to tell the labels of `data.train` apart, in evaluation mode; and its name, with the data's
     fingerprint and its accuracy on the test split. Labels are `context["label"]`, (N,) int64."""
-    data = uncut(data)
+    data = whole(data)
     assert "label" in data.train.context, "a classifier needs labels"
     x, fingerprint = data.codec.decode(data.train.x[:1]), data.fingerprint()
     network = Classifier(x.shape[1], max(data.spec.classes, int(data.train.context["label"].max()) + 1))
@@ -95,8 +95,14 @@ def classifier(data: Loaded) -> tuple[Classifier, str]:
 
 
 def uncut(data: Loaded) -> Loaded:
-    """With the whole training split: all arms of a data.n ablation are judged by one network."""
+    """With the whole training split, whatever data.n is."""
     return replace(data, train=data.uncut or data.train)
+
+
+def whole(data: Loaded) -> Loaded:
+    """The same of the data before there were folds: all arms of a data.n ablation, and all folds, are judged by one
+    network."""
+    return uncut(data.unfolded or data)
 
 
 def train(network: Classifier, data: Loaded) -> float:

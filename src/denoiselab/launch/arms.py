@@ -21,6 +21,7 @@ from denoiselab.spec import Refused
 COMMAND = ("arms", "retry", "dry_run", "budget")
 CLOSED = (*COMMAND, "arm", "trial", "outputs", "name", "hydra")  # not an arm's to say
 NAME = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9._-]{0,60}", re.IGNORECASE)
+REPEATS = {"seed": ("a seed", "seed=0,1,2"), "data.fold": ("a fold", "data.fold=range(5)")}
 SEED = re.compile(r"(?:^|[^a-z])seeds?[_=.-]*\d", re.IGNORECASE)
 KINDS = {type(None): "nothing", yaml.ScalarNode: "a word", yaml.MappingNode: "keys and values",
          yaml.SequenceNode: "a list"}  # fmt: skip
@@ -117,8 +118,9 @@ def override(node: yaml.Node, path: str) -> str:
         parsed = OverridesParser.create().parse_override(word)
     except HydraException as e:
         raise mistake(path, node, "an override is KEY=VALUE", word, "quotes around a VALUE of several words") from e
-    if key(word) == "seed":
-        raise mistake(path, node, "a seed is an axis, and no part of an arm", word, "seed=0,1,2 on the command line")
+    if key(word) in REPEATS:
+        what, fix = REPEATS[key(word)]
+        raise mistake(path, node, f"{what} is an axis, and no part of an arm", word, f"{fix} on the command line")
     if parsed.is_sweep_override():
         fix = "make an arm of each value, or sweep it on the command line"
         raise mistake(path, node, "an arm is one variant, and no sweep", word, fix)

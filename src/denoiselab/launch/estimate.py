@@ -17,9 +17,9 @@ from denoiselab.run import identity
 from denoiselab.spec import Refused
 
 # What says how long or from where a cell is trained, and not how long a step takes.
-FREE = (*identity.NEITHER, *identity.SCORING, "seed", "monitor", "trainer.max_steps", "trainer.max_samples",
-        "trainer.max_time", "trainer.val_check_interval", "lr_schedule", "optimizer.lr", "optimizer.weight_decay",
-        "*.dropout")  # fmt: skip
+FREE = (*identity.NEITHER, *identity.SCORING, "seed", "data.fold", "monitor", "trainer.max_steps",
+        "trainer.max_samples", "trainer.max_time", "trainer.val_check_interval", "lr_schedule",
+        "optimizer.lr", "optimizer.weight_decay", "*.dropout")  # fmt: skip
 
 
 def show(context, tasks: list[Task], n_jobs: int | None) -> None:

@@ -18,7 +18,7 @@ from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
 PATIENCE = 60.0  # seconds for the server
-SEEDS = ("axis/seed",)  # an axis to average over, not to look along
+SEEDS = ("axis/seed", "axis/fold", "axis/data/fold")  # axes to average over, not to look along
 MEDIA = ("samples", "restored")  # where no run says what it logged
 
 

@@ -32,7 +32,7 @@ SCORING = ("sampler", "grid", "guidance", "extractor", "evaluation.metrics", "ev
            "evaluation.damage")  # fmt: skip
 WITHOUT_SAMPLES = ("train/", "val/")
 # Keys that came later: where they are null, a run is the one that was trained before there were any.
-LATER = ("trainer.max_samples", "trainer.max_time")
+LATER = ("trainer.max_samples", "trainer.max_time", "data.folds", "data.fold")
 ABSENT, LINES, WIDEST = "(absent)", 12, 60  # of what is said of two configurations
 STAGE = "codec"  # the folder in a run's of what encodes its data
 LONGEST = 100  # letters of a folder's readable part

@@ -3,10 +3,16 @@
 const FIRST = "the first of each arm";
 const gallery = { seed: null };
 
+// What most have; of several the first.
+function common(all) {
+  const times = (one) => all.filter((other) => other === one).length;
+  return all.reduce((found, one) => (times(one) > times(found) ? one : found), all[0]);
+}
+
 function drawSamples() {
   const left = DATA.samples_left.length ? make("p", { class: "note" }, `Left out: ${DATA.samples_left.join("; ")}.`) : null;
   if (!DATA.samples.length) { put("samples", left); return; }
-  const seeds = [...new Set(DATA.samples.map((one) => one.seed))].sort((a, b) => a - b);
+  const seeds = [...new Set(DATA.samples.map((one) => one.seed))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const of = (seed) => DATA.samples.filter((one, i) => (seed === FIRST ? DATA.samples.findIndex((other) => other.arm === one.arm) === i : one.seed === seed));
   if (gallery.seed === null) { // the one that the most arms have
     gallery.seed = seeds.reduce((found, seed) => (of(seed).length > of(found).length ? seed : found), seeds[0]);
@@ -14,16 +20,23 @@ function drawSamples() {
   }
   const arms = sorted(fitting(), columns()).map((arm) => arm.index);
   const shown = of(gallery.seed).filter((one) => arms.includes(one.arm)).sort((a, b) => arms.indexOf(a.arm) - arms.indexOf(b.arm));
+  const usual = { noise: common(shown.map((one) => one.noise)), step: common(shown.map((one) => one.step)) };
+  let unlike = 0;
   const cards = shown.map((one) => {
     const arm = DATA.arms[one.arm], run = arm.runs.find((other) => other.seed === one.seed);
-    const hint = [arm.label, `seed ${one.seed}, noise seed ${[...new Set(Object.values(run.drawn))].join(", ")}`, one.words, one.file, `code ${run.code || "unknown"}`].filter(Boolean).join("\n");
+    const said = (key, words) => make("span", { class: one[key] === usual[key] ? "soft" : "differs" }, words);
+    const hint = [arm.label, `seed ${one.seed}, noise seed ${one.noise ?? "not recorded"}, weights of step ${one.step ?? "not recorded"} of ${run.steps ?? "?"}`,
+      one.words, one.file, `code ${run.code || "unknown"}`].filter(Boolean).join("\n");
+    unlike += one.noise !== usual.noise || one.step !== usual.step;
     const score = run.values[chosen.metric];
     const content = one.uri ? make("img", { src: one.uri, width: one.width, height: one.height, alt: `samples of ${arm.label}, seed ${one.seed}`, loading: "lazy" })
       : make("pre", { tabindex: 0 }, one.text);
-    return make("figure", { tip: hint }, make("figcaption", {}, arm.short, make("span", { class: "soft" }, `${score === undefined ? "" : ` ${brief(score)}`}${gallery.seed === FIRST ? ` seed ${one.seed}` : ""}`)), content);
+    return make("figure", { tip: hint }, make("figcaption", {}, arm.short, make("span", { class: "soft" }, score === undefined ? "" : ` ${brief(score)}`), make("br"),
+      make("span", { class: "soft" }, `seed ${one.seed} · `), said("noise", `noise ${one.noise ?? "?"}`), " ", said("step", `step ${one.step ?? "?"}`)), content);
   });
-  put("samples", make("div", { class: "controls" }, select("Seed", [...seeds.map(String), FIRST], String(gallery.seed), (seed) => { gallery.seed = seed === FIRST ? FIRST : Number(seed); drawSamples(); })),
-    make("p", { class: "note" }, `Arms in the order of the table, with this run's ${chosen.metric}. Runs of one noise seed began from the same noise where their sampler and shapes are the same.`),
+  put("samples", make("div", { class: "controls" }, select("Seed", [...seeds, FIRST], gallery.seed, (seed) => { gallery.seed = seed; drawSamples(); })),
+    make("p", { class: "note" }, `Arms in the order of the table, with this run's ${chosen.metric}. Each says its seed, that of the noise it began from, and the step of its weights, the best ones by the run's monitor. `
+      + `Runs of one noise seed began from the same noise where their sampler and shapes are the same.${unlike ? ` ${unlike} of ${shown.length} are not alike in noise and step: marked where they depart from most.` : ""}`),
     left, cards.length ? make("div", { class: "cards", tabindex: 0, role: "group", "aria-label": "samples" }, ...cards) : make("p", {}, "None of the arms in the filter has samples of this seed."));
 }
 

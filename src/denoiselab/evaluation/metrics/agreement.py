@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from denoiselab.data.base import Loaded, floating
-from denoiselab.evaluation.extractor import TESTED, TRAINED, classifier, descend, drawn, kept, layer, uncut
+from denoiselab.evaluation.extractor import TESTED, TRAINED, classifier, descend, drawn, kept, layer, whole
 from denoiselab.evaluation.metrics.base import MAKES, Metric, Value
 from denoiselab.files import cache
 from denoiselab.sampler import Generates
@@ -78,7 +78,7 @@ class Judge(nn.Module):
 def attribute_judge(data: Loaded) -> tuple[Judge, dict[str, float], str]:
     """The judge in evaluation mode, its accuracy on at most 2,000 of the test split of each attribute and of whole
     captions ("caption"), and its name with the data's fingerprint."""
-    data = uncut(data)
+    data = whole(data)
     assert data.captions is not None, "a judge needs captions that can be checked"
     x, fingerprint, attributes = data.codec.decode(data.train.x[:1]), data.fingerprint(), data.captions.attributes
     judge = drawn(lambda: Judge(x.shape[1], attributes), 0)
