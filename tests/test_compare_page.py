@@ -120,7 +120,7 @@ def test_samples_are_few_and_small(runs, monkeypatch):
     kept, left = gallery.samples(found)
     assert (len(kept), left) == (27, [])
     assert [one["arm"] for one in kept[:9]] == [*range(9)]  # each arm's first seed first
-    assert {one["seed"] for one in kept[:9]} == {0}
+    assert {one["seed"] for one in kept[:9]} == {"0"}
     assert max(one.get("width", 0) for one in kept) == gallery.SIDE
     [text] = [one for one in kept if "text" in one]
     assert text["text"] == (EVIL * 40)[: gallery.LETTERS]

@@ -16,7 +16,7 @@ import pytest
 from hydra.utils import get_object
 
 import denoiselab
-from denoiselab import check
+from denoiselab import build, check
 from denoiselab.files import CONF
 from denoiselab.names import OVERLAYS, files, groups, keys, known
 
@@ -179,6 +179,7 @@ def test_every_key_of_the_root_is_read():
     [content] = [content for group, _, content in files() if not group]
     roots = {key for key in keys(content) if key.partition(".")[0] not in ("hydra", "defaults", "checkpoint")}
     roots = {key for key in roots if not isinstance(content[key.partition(".")[0]], dict) or "." in key}
+    roots -= {f"data.{key}" for key in build.FOLDS}  # read where data are made
     assert roots > {"seed", "monitor.mode", "rerun"}
     assert not roots - read
     assert "checkpoint" in read
