@@ -68,6 +68,10 @@ class Cluster(ABC):
         """Asks jobs to save themselves and leave."""
 
     @abstractmethod
+    def close(self) -> None:
+        """All cells have ended: waits for what is left of their jobs on this machine."""
+
+    @abstractmethod
     def log(self, folder: Path, job: str) -> Path:
         """What a job says that does not get as far as its cell's log."""
 
@@ -117,6 +121,7 @@ class Watch:
                     self.submit()
                     if self.queue:
                         time.sleep(LOOK)
+                self.cluster.close()
         except Stopped as e:
             if e.code == INTERRUPTED:
                 self.cancel()
