@@ -188,8 +188,8 @@ class Watch:
         if job := self.jobs.pop(task.number, None):
             (self.folder / f"{job}_submitted.pkl").unlink(missing_ok=True)  # no configuration is left lying about
         self.missing.pop(task.number, None)
-        if task.state == "completed":
-            task.why = ""  # and not by whom: that is the rule here
+        if task.state in ("completed", "pruned"):
+            task.why = self.book.history.cells[task.key].why  # and not by whom: that is the rule here
         self.tell(task)
 
     def gone(self, task: Task, job: str) -> None:
