@@ -1,19 +1,23 @@
 """A real Slurm of one node on this machine, for tests: `python tests/slurm.py` installs it, where it can (root, apt),
-starts it, and prints what to put into the environment. The configuration and all state lie in a folder of its own:
-/etc/slurm is not touched. `running()` starts what is installed, and is used by the tests: they use no network."""
+starts it, and prints what to put into the environment; `python tests/slurm.py stop` ends what it started. The
+configuration and all state lie in a folder of its own: /etc/slurm is not touched. `running()` starts what is installed,
+and is used by the tests: they use no network."""
 
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "munge", "slurm-client")
 HOME = Path(os.environ.get("DENOISELAB_SLURM", Path(tempfile.gettempdir()) / "denoiselab-slurm"))
+MUNGE = "/run/munge/munged.pid"
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -72,7 +76,10 @@ def path() -> str:
 
 def call(*words: str, **environment: str) -> subprocess.CompletedProcess:
     everything = {**os.environ, "PATH": path(), **environment}
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=everything, close_fds=True)
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=120, env=everything, close_fds=True)
+    except subprocess.TimeoutExpired as e:
+        raise Unavailable(f"{words[0]} does not answer") from e
 
 
 def answers(environment: dict[str, str]) -> bool:
@@ -93,7 +100,8 @@ def start(environment: dict[str, str]) -> None:
         for name in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
             Path(name).mkdir(parents=True, exist_ok=True)
             shutil.chown(name, "munge", "munge")
-        call("runuser", "-u", "munge", "--", "munged")
+        call("runuser", "-u", "munge", "--", "munged", f"--pid-file={MUNGE}")
+        shutil.copy(MUNGE, HOME / "munged.pid")
     for daemon in ("slurmctld", "slurmd"):
         said = call(daemon, **environment)
         if said.returncode:
@@ -105,6 +113,22 @@ def start(environment: dict[str, str]) -> None:
         time.sleep(0.2)
 
 
+def stop() -> None:
+    """Cancels all jobs, and ends the daemons that `start` started."""
+    environment = {"SLURM_CONF": str(HOME / "slurm.conf")}
+    if not os.geteuid() and HOME.is_dir() and answers(environment):
+        call("scancel", f"--user={os.getuid()}", **environment)
+        until = time.monotonic() + 30
+        while call("squeue", "--noheader", **environment).stdout and time.monotonic() < until:
+            time.sleep(0.2)
+    for daemon in ("slurmd", "slurmctld", "munged"):
+        with suppress(OSError, ValueError):
+            pid = int((HOME / f"{daemon}.pid").read_text(encoding="utf-8"))
+            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == daemon:  # and no other of its number
+                os.kill(pid, signal.SIGTERM)
+            (HOME / f"{daemon}.pid").unlink(missing_ok=True)
+
+
 def install() -> None:
     """What is missing, by apt."""
     if shutil.which("slurmctld", path=path()) and shutil.which("munged", path=path()):
@@ -112,14 +136,20 @@ def install() -> None:
     if os.geteuid() or not shutil.which("apt-get"):
         raise Unavailable("Slurm is installed by root, with apt")
     for words in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *PACKAGES]):
-        said = subprocess.run(["apt-get", *words], capture_output=True, text=True,
-                              env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        try:
+            said = subprocess.run(["apt-get", *words], capture_output=True, text=True, timeout=600,
+                                  env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+        except subprocess.TimeoutExpired as e:
+            raise Unavailable(f"apt-get {words[0]} does not end") from e
         if said.returncode:
             raise Unavailable(f"apt-get {words[0]} failed: {(said.stderr or said.stdout).strip()[-300:]}")
 
 
 if __name__ == "__main__":
     try:
+        if sys.argv[1:] == ["stop"]:
+            stop()
+            sys.exit()
         install()
         for name, value in running().items():
             print(f"export {name}={value}")

@@ -18,7 +18,7 @@ from denoiselab.commands.main import run
 from denoiselab.files import CONF
 from denoiselab.launch import away, plan
 from denoiselab.launch.away import Cluster, Shape, Watch
-from denoiselab.launch.history import History
+from denoiselab.launch.history import History, held
 from denoiselab.launch.judge import judge
 from denoiselab.launch.ledger import joined
 from denoiselab.launch.pool import Limits
@@ -53,7 +53,7 @@ class Jobs(Cluster):
 
     def __init__(self, at_once=100, **does):
         self.at_once, self.does = at_once, does
-        self.here, self.most, self.held = {}, 0, ExitStack()
+        self.here, self.most, self.closed = {}, 0, False
 
     def check(self):
         pass
@@ -92,6 +92,9 @@ class Jobs(Cluster):
 
     def cancel(self, jobs):
         raise AssertionError
+
+    def close(self):
+        self.closed = True
 
     def log(self, folder, job):
         return folder / f"{job}.err"
@@ -150,6 +153,7 @@ def test_only_so_many_jobs_are_submitted_at_once(tmp_path):
     watched(tmp_path, jobs, tasks)
     assert {task.state for task in tasks} == {"completed"}
     assert jobs.most == 2
+    assert jobs.closed
 
 
 def test_the_jobs_of_a_command_that_was_killed_are_watched_by_the_next(tmp_path):
@@ -263,6 +267,8 @@ def test_a_cell_for_a_cluster_needs_nothing_of_this_machine(tmp_path):
     found = verdict(tmp_path, *many)
     assert (found.ranks, found.gpu, found.finished) == (8, False, None)
     assert found.fit != verdict(tmp_path).fit  # it is the cell that was asked for that is known
+    for words, ranks in ((["speed=ddp"], 2), (["speed=nodes"], 16), (["speed=fsdp"], 2), (["speed=ddp", *many], 8)):
+        assert verdict(tmp_path, *words).ranks == ranks
     assert "a number" in verdict(tmp_path, "trainer.devices=auto").fix
     assert "epsilon" in str(verdict(tmp_path, "parameterization=epsilon", *many)).lower()
 
@@ -304,7 +310,7 @@ def complete(root, cells):
         assert one.state == "completed"
         assert states(folder, key).count("completed") == 1
         assert states(folder, key).count("running") == one.attempts
-    assert not [*(folder / "drivers").iterdir()]
+    assert not any(map(held, (folder / "drivers").iterdir()))  # a killed one leaves its file to the next command
     return folder
 
 
@@ -326,16 +332,18 @@ def test_a_sweep_on_this_machine_by_another_launcher(launcher, tmp_path, capfd):
     equal_runs(twin, alone)
 
 
-# -- a real Slurm
+# -- jobs that are killed, and a real Slurm
 
 PAUSES = '''
 """A job that waits for a signal in its first start, after six steps."""
 
 import os
-import signal
+import threading
 from pathlib import Path
 
 import pytorch_lightning as pl
+
+from denoiselab.run.saver import Saver
 
 PAUSING = ("first", "asked", "killed", "ranks")
 
@@ -348,11 +356,13 @@ class Pause(pl.Callback):
         place = Path(os.environ["PLACE"]) / self.name
         if index == 5 and self.name in PAUSING and not place.exists():
             array = os.environ.get("SLURM_ARRAY_JOB_ID")  # the number of one job of it may be that of the whole
-            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID", "here")
             if trainer.is_global_zero:
                 place.with_suffix(".new").write_text(job, encoding="utf-8")
                 place.with_suffix(".new").rename(place)
-            signal.pause()
+            [saver] = [each for each in trainer.callbacks if isinstance(each, Saver)]
+            while not saver.asked:  # the signal may be here already
+                threading.Event().wait(0.02)
 '''
 PLANTED = ["plugins=[pauses]", "+callbacks.pause._target_=pauses.Pause"]
 DRIVER = """
@@ -363,7 +373,17 @@ sys.exit(run(WORDS))
 
 
 @pytest.fixture
-def slurm(monkeypatch, tmp_path):
+def planted(monkeypatch, tmp_path):
+    (tmp_path / "pauses.py").write_text(PAUSES, encoding="utf-8")
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1] / "src"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def slurm(planted, monkeypatch, tmp_path):
     pytest.importorskip("submitit", reason="submitit is not here: pip install denoiselab[launchers]")
     try:
         environment = real.running()
@@ -371,19 +391,14 @@ def slurm(monkeypatch, tmp_path):
         pytest.skip(f"no Slurm: {e}")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "pauses.py").write_text(PAUSES, encoding="utf-8")
-    monkeypatch.setenv("PLACE", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1] / "src"))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
     yield tmp_path
     for file in tmp_path.rglob("jobs.jsonl"):
         for line in file.read_text(encoding="utf-8").splitlines():
             subprocess.run(["scancel", "--quiet", json.loads(line)["job"]])
 
 
-def driver(root, *words):
-    words = ["train", "-m", *TINY, *MOONS, "hydra/launcher=submitit_slurm", f"outputs={root}", *words]
+def driver(root, *words, launcher="submitit_slurm"):
+    words = ["train", "-m", *TINY, *MOONS, f"hydra/launcher={launcher}", f"outputs={root}", *words]
     return process(DRIVER.replace("WORDS", repr(words)), COLUMNS="200")
 
 
@@ -404,6 +419,62 @@ def word(path):
 
 
 @pytest.mark.slow
+def test_what_a_killed_process_of_joblib_had_is_tried_once_more(planted):
+    words = [*PLANTED, "+callbacks.pause.name=killed,none", "hydra.launcher.n_jobs=2"]
+    child = driver(planted / "out", *words, launcher="joblib")
+    until(lambda: word(planted / "killed"), child)
+    [folder] = plan.found(planted / "out")
+    [key] = [each["cell"] for each in plan.read(folder)["cells"] if "name=killed" in each["words"]]
+    os.kill(History(folder).read()[key].pid, signal.SIGKILL)
+    said, _ = child.communicate(timeout=600)
+    assert child.returncode == 0, said
+    assert "2 completed" in said
+    complete(planted / "out", 2)
+    done = named(planted / "out")
+    assert "resumed at step 6" in (done["killed"] / "log.txt").read_text(encoding="utf-8")
+    equal_runs(done["killed"], done["none"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_slurm"])
+def test_a_search_is_the_same_whoever_starts_its_trials(launcher, planted, request):
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install denoiselab[optuna]")
+    if launcher == "submitit_slurm":
+        request.getfixturevalue("slurm")
+    words = ["hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(1e-6,1e-1))", "hydra/sweeper/pruner=median",
+             "hydra.sweeper.pruner.startup=1", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2",
+             "hydra.sweeper.seed=1"]  # fmt: skip
+    for name in ("local", launcher):
+        child = driver(planted / name, *words, launcher=name)
+        said, _ = child.communicate(timeout=600)
+        assert child.returncode == 0, said
+    found, theirs = trials(planted / launcher), trials(planted / "local")
+    assert {each[1] for each in theirs} == {"COMPLETE", "PRUNED"}
+    assert found == theirs
+    [folder], [other] = plan.found(planted / launcher), plan.found(planted / "local")
+    for key, one in History(other).read().items():
+        entry = History(folder).read()[key]
+        assert (entry.state, entry.value, entry.attempts) == (one.state, one.value, 1)
+    assert [(place.name, rows(place)) for place in sorted(marks(planted / launcher))] == [
+        (place.name, rows(place)) for place in sorted(marks(planted / "local"))
+    ]
+
+
+def trials(root):
+    """How the trials of a search ended."""
+    from denoiselab.search import journal
+
+    kept = ("words", "state", "why")
+    return [(each.number, each.state.name, each.params, each.values, each.intermediate_values,
+             *map(each.user_attrs.get, kept)) for each in journal.opened(plan.found(root)[0]).trials]  # fmt: skip
+
+
+def named(root):
+    """What is done, by the name of what was planted."""
+    return {OmegaConf.load(place / "config.yaml").callbacks.pause.name: place for place in marks(root)}
+
+
+@pytest.mark.slow
 def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
     words = [*PLANTED, "+callbacks.pause.name=first,none,fine,calm"]
     killed = driver(slurm / "out", *words)
@@ -416,7 +487,7 @@ def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
     subprocess.run(["scancel", "--signal=USR1", word(slurm / "first")], check=True)
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
-    assert "4 completed" in said
+    assert re.search(r"^4 completed|^1 completed, 3 finished before|^3 finished before, 1 completed", said, re.M), said
     complete(slurm / "out", 4)
     jobs = [json.loads(line)["job"] for line in (folder / "jobs.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(jobs) == 4, "what the killed command had submitted was submitted again"
@@ -438,7 +509,8 @@ def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
     found = re.search(r"#1 failed: job \d+_\d+ ended without a word.*\n  log: (.*log\.txt)", said)
     assert found, said
     assert "started: " in Path(found[1]).read_text(encoding="utf-8")
-    asked, none = sorted(marks(slurm / "out"), key=lambda place: "name_none" in place.name)
+    done = named(slurm / "out")
+    asked, none = done["asked"], done["none"]
     assert "resumed at step 6" in (asked / "log.txt").read_text(encoding="utf-8")
     equal_runs(asked, none)
     assert sorted(one.attempts for one in History(folder).read().values()) == [1, 1, 2]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from runs import TINY, losses, marks, process, rows, train
@@ -295,6 +296,28 @@ def test_a_job_of_a_sweep_is_the_run_of_its_own_command(tmp_path):
 )
 def test_an_end_is_told_in_words(code, said, words):
     assert ended(code, said) == words
+
+
+@pytest.mark.parametrize(
+    "before, codes, state",
+    [
+        ([None], [-9], "preempted"),  # it was asked, and did not save in time
+        ([None, None], [75, -9], "preempted"),
+        ([-9], [-9], "failed"),  # somebody else killed it, and then it was asked
+        ([None, -9], [75, -9], "failed"),
+        ([None, None], [75, 1], "failed"),
+        ([None], [0], "failed"),
+    ],
+)
+def test_a_job_that_was_asked_and_had_no_time_to_save_may_go_on(before, codes, state, tmp_path, monkeypatch):
+    [task] = queue(1, ranks=len(codes))
+    monkeypatch.setattr(Task, "ask", lambda self, number: None)
+    task.folder, task.codes = tmp_path, codes
+    task.written = {task.log(rank): 0 for rank in range(2)}
+    task.processes = [SimpleNamespace(exitcode=code) for code in before]
+    task.leave()
+    task.judge()
+    assert task.state == state
 
 
 # -- GPUs, without one

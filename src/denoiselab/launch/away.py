@@ -68,6 +68,10 @@ class Cluster(ABC):
         """Asks jobs to save themselves and leave."""
 
     @abstractmethod
+    def close(self) -> None:
+        """All cells have ended: waits for what is left of their jobs on this machine."""
+
+    @abstractmethod
     def log(self, folder: Path, job: str) -> Path:
         """What a job says that does not get as far as its cell's log."""
 
@@ -117,6 +121,7 @@ class Watch:
                     self.submit()
                     if self.queue:
                         time.sleep(LOOK)
+                self.cluster.close()
         except Stopped as e:
             if e.code == INTERRUPTED:
                 self.cancel()
@@ -183,8 +188,8 @@ class Watch:
         if job := self.jobs.pop(task.number, None):
             (self.folder / f"{job}_submitted.pkl").unlink(missing_ok=True)  # no configuration is left lying about
         self.missing.pop(task.number, None)
-        if task.state == "completed":
-            task.why = ""  # and not by whom: that is the rule here
+        if task.state in ("completed", "pruned"):
+            task.why = self.book.history.cells[task.key].why  # and not by whom: that is the rule here
         self.tell(task)
 
     def gone(self, task: Task, job: str) -> None:

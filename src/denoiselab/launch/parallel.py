@@ -72,7 +72,8 @@ class Joblib(Crew):
         book.follow(queue)
         for task in [task for task in queue if task.state != "waiting"]:
             queue.remove(task)
-            task.why = "" if task.state == "completed" else task.why
+            if task.state in ("completed", "pruned"):
+                task.why = book.history.cells[task.key].why  # and not by whom: that is the rule here
             tell(task)
 
     def judge(self, queue: list[Task], book: Ledger, tell: Tell, budget: float | None, broken: bool) -> None:

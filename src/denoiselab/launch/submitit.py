@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from denoiselab.launch.away import Cluster, Shape
@@ -13,6 +14,8 @@ from denoiselab.launch.worker import Work, submitted
 from denoiselab.spec import Refused
 
 PATIENCE = 60  # seconds for an answer of Slurm
+LOOK = 0.05  # seconds between two looks at processes that are about to leave
+LEAVING = 10.0  # seconds for them
 
 
 def present() -> None:
@@ -95,6 +98,9 @@ class Slurm(Cluster):
         for job in jobs:
             call("scancel", "--quiet", job)
 
+    def close(self):
+        pass
+
     def log(self, folder, job):
         return folder / f"{job}_0_log.err"
 
@@ -154,6 +160,11 @@ class Local(Cluster):
     def cancel(self, jobs):
         for job in jobs:
             self.jobs[job].cancel()
+
+    def close(self):
+        until = time.monotonic() + LEAVING
+        while self.alive() and time.monotonic() < until:
+            time.sleep(LOOK)
 
     def log(self, folder: Path, job):
         return folder / f"{job}_0_log.err"

@@ -52,6 +52,7 @@ class Task:
     slots: list[str] = field(default_factory=list)  # GPUs it holds
     processes: list[BaseProcess] = field(default_factory=list)
     asked: bool = False  # to leave
+    whole: bool = False  # it was, while nothing was wrong with it
     mark: Path | None = None  # the file by which a trial says that it was pruned
     elsewhere: str = ""  # the driver that works on it, or on its fit
     attempts: int = 0
@@ -161,7 +162,8 @@ class Task:
     def leave(self) -> None:
         """Asks the processes to save themselves and leave, once: a second signal would end them at once."""
         if not self.asked:
-            self.asked = True
+            lost = self.seat is not None and self.seat.lost()
+            self.asked, self.whole = True, not lost and len(self.alive()) == len(self.processes)
             self.ask(signal.SIGTERM)
             self.ask(signal.SIGCONT)
 
@@ -207,6 +209,8 @@ class Task:
             pass
         elif any(codes) and all(code in ENDED_EARLY for code in codes):
             self.state, self.why = "preempted", "the same command goes on"
+        elif self.whole and any(codes) and all(code in (*ENDED_EARLY, -signal.SIGKILL) for code in codes):
+            self.state, self.why = "preempted", "it had no time to save: the same command goes on from what is saved"
         else:
             self.fail(codes)
 

@@ -66,7 +66,7 @@ def tell_start(task: Task) -> None:
 
 def drive(work: Work, seat: Seat | None = None, nodes: int = 1, tell=tell) -> tuple[int, int | None]:
     """Claims a cell and trains it: the exit code, and the signal that stopped it, if one did."""
-    number = None
+    number, context = None, server.started()
     with ledger.joined(work.sweep) as book:
         task = work.task()
         if not wanted(book, task):
@@ -75,7 +75,8 @@ def drive(work: Work, seat: Seat | None = None, nodes: int = 1, tell=tell) -> tu
             return 0, None
         if seat:
             task.seat = seat.called(book.driver, nodes)
-        pool = Pool(server.started(), work.limits, gpus() if task.gpu else [], tell, book, work.budget)
+        server.asked(context, bool)  # until all is imported: who has claimed a cell shows signs of life
+        pool = Pool(context, work.limits, gpus() if task.gpu else [], tell, book, work.budget)
         try:
             pool.run([task])
         except Stopped as e:

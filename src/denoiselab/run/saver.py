@@ -95,10 +95,11 @@ class Saver(pl.callbacks.Checkpoint):
         checkpoint["fit"], checkpoint["about"] = self.fit, self.about
 
     def refuse_what_is_not_finite(self, module: pl.LightningModule, checkpoint: dict) -> None:
-        """Looks at parameters alone, raw and averaged: a buffer may hold infinities on purpose."""
+        """Looks at parameters alone, raw and averaged: a buffer may hold infinities on purpose. Of weights in shards
+        the first rank alone has all."""
         names = [name for name, _ in module.named_parameters()]
         bad = {name for part in ("state_dict", "current_model_state") if part in checkpoint for name in names
-               if not checkpoint[part][name].isfinite().all()}  # fmt: skip
+               if name in checkpoint[part] and not checkpoint[part][name].isfinite().all()}  # fmt: skip
         if bad:
             raise Failed(
                 f"the weights of step {checkpoint['global_step']} are not finite, in {', '.join(sorted(bad)[:3])}; "
