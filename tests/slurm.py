@@ -101,7 +101,8 @@ def start(environment: dict[str, str]) -> None:
             Path(name).mkdir(parents=True, exist_ok=True)
             shutil.chown(name, "munge", "munge")
         call("runuser", "-u", "munge", "--", "munged", f"--pid-file={MUNGE}")
-        shutil.copy(MUNGE, HOME / "munged.pid")
+        with suppress(OSError):
+            shutil.copy(MUNGE, HOME / "munged.pid")
     for daemon in ("slurmctld", "slurmd"):
         said = call(daemon, **environment)
         if said.returncode:
