@@ -402,6 +402,15 @@ def driver(root, *words, launcher="submitit_slurm"):
     return process(DRIVER.replace("WORDS", repr(words)), COLUMNS="200")
 
 
+def preempt(job, root, child):
+    """By scancel, which asks again and again where Slurm is slow: a second start of the job shall not hear it."""
+    [folder] = plan.found(root)
+    asking = subprocess.Popen(["scancel", "--signal=USR1", job])
+    until(lambda: '"preempted"' in (folder / "ledger.jsonl").read_text(encoding="utf-8"), child)
+    asking.kill()
+    asking.wait()
+
+
 def until(look, child, patience=300.0):
     """Waits until `look()` gives something, as long as `child` lives."""
     for _ in range(int(patience / 0.05)):
@@ -484,7 +493,7 @@ def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
     [folder] = plan.found(slurm / "out")
     assert "running" in states(folder)  # and it goes on
     again = driver(slurm / "out", *words)
-    subprocess.run(["scancel", "--signal=USR1", word(slurm / "first")], check=True)
+    preempt(word(slurm / "first"), slurm / "out", again)
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert re.search(r"^4 completed|^1 completed, 3 finished before|^3 finished before, 1 completed", said, re.M), said
@@ -498,7 +507,7 @@ def test_a_sweep_on_slurm_whose_driver_is_killed(slurm, capfd):
 @pytest.mark.slow
 def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
     child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=asked,killed,none")
-    subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "asked"), child)], check=True)
+    preempt(until(lambda: word(slurm / "asked"), child), slurm / "out", child)
     until(lambda: word(slurm / "killed"), child)
     [folder] = plan.found(slurm / "out")
     [key] = [each["cell"] for each in plan.read(folder)["cells"] if "name=killed" in each["words"]]
@@ -520,7 +529,7 @@ def test_of_slurm_jobs_a_preempted_one_goes_on_and_a_killed_one_is_named(slurm):
 def test_two_tasks_of_slurm_are_two_ranks(slurm):
     ranks = ["trainer.devices=2", "trainer.accelerator=cpu", "hydra.launcher.tasks_per_node=2"]
     child = driver(slurm / "out", *PLANTED, "+callbacks.pause.name=ranks", *ranks)
-    subprocess.run(["scancel", "--signal=USR1", until(lambda: word(slurm / "ranks"), child)], check=True)
+    preempt(until(lambda: word(slurm / "ranks"), child), slurm / "out", child)
     said, _ = child.communicate(timeout=600)
     assert child.returncode == 0, said
     complete(slurm / "out", 1)
