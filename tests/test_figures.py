@@ -235,11 +235,16 @@ def test_texts_without_their_brackets_are_the_texts():
     assert (touched, right) == (5, 4)
 
 
-def test_a_text_of_another_length_has_no_places():
-    _, (row,) = figures.text_rows([TEXT], [["<0>", "be"]], [["to"]], [TOUCHED])
-    assert row[1:3] == ["<0>be", "to"]
-    assert row[3:] == [5, None]
+def test_a_text_that_is_written_anew_is_aligned():
+    clean, said = [*"to be or not"], [*"to bee or nt"]
+    _, (row,) = figures.text_rows([clean], [["<0>", " ", "b"]], [said], [[c in "bo" for c in clean]])
+    assert row == ["t[o] [b]e [o]r n[o]t", "<0> b", "t[o] [b]{e}e [o]r nt", 4, 3]
     assert "<0>be" in figures.damaged(TEXT, ["<0>", "be"], ["to"], TOUCHED).plain
+
+
+def test_what_was_not_touched_and_changed_is_wrong():
+    _, (row,) = figures.text_rows([[*"abc"]], [[*"a_c"]], [[*"abx"]], [[False, True, False]])
+    assert row == ["a[b]c", "a[_]c", "a[b]{x}", 1, 1]
 
 
 def test_saved_text_says_what_its_marks_mean(tmp_path):

@@ -3,6 +3,7 @@ wrong}."""
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from itertools import groupby
 from pathlib import Path
 
@@ -19,20 +20,26 @@ SPECIAL = re.compile(r"\[[^\[\]\s]+\]")
 
 def marked(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bool],
            between: str = "") -> dict[str, list[tuple[str, str]]]:  # fmt: skip
-    """Of each of the three texts its runs of tokens, as (style, characters). A text of another length than `touched`
-    (spans, sentinels) has no places to compare: it is one plain run."""
-    touched = [bool(place) for place in touched]
-    shown = answer = [TOUCHED if place else PLAIN for place in touched]
-    if len(restored) == len(clean) == len(touched):
-        right = [said == true for said, true in zip(restored, clean, strict=True)]
-        answer = [PLAIN if not place else RIGHT if ok else WRONG for place, ok in zip(touched, right, strict=True)]
-    if len(corrupted) == len(touched):
+    """Of each of the three texts its runs of tokens, as (style, characters). What is seen in other places than the
+    clean text (spans, sentinels) is one plain run."""
+    shown = [TOUCHED if place else PLAIN for place in map(bool, touched)]
+    seen, answer = shown, [WRONG] * len(restored)
+    if len(corrupted) == len(shown):
         pairs = zip(shown, corrupted, strict=True)
         seen = [NAMED if style and SPECIAL.fullmatch(word) else style for style, word in pairs]
-    else:
-        seen = shown
+    for i, k in met(clean, corrupted, restored):
+        answer[k] = RIGHT if shown[i] else PLAIN
     texts = {"clean": (clean, shown), "corrupted": (corrupted, seen), "restored": (restored, answer)}
     return {name: runs(words, styles, between) for name, (words, styles) in texts.items()}
+
+
+def met(clean: Words, corrupted: Words, restored: Words) -> list[tuple[int, int]]:
+    """The places of clean tokens that were restored right, each with that of the token: the same, unless the text was
+    written anew; then the two texts are aligned."""
+    if len(clean) == len(corrupted) == len(restored):
+        return [(i, i) for i, (true, said) in enumerate(zip(clean, restored, strict=True)) if true == said]
+    blocks = SequenceMatcher(None, clean, restored, autojunk=False).get_matching_blocks()
+    return [(block.a + i, block.b + i) for block in blocks for i in range(block.size)]
 
 
 def runs(words: Words, styles: Words, between: str) -> list[tuple[str, str]]:
@@ -65,14 +72,13 @@ def bracketed(line: Sequence[tuple[str, str]], between: str) -> str:
 
 def text_rows(clean: Sequence[Words], corrupted: Sequence[Words], restored: Sequence[Words],
               touched: Sequence[Sequence[bool]], between: str = "") -> tuple[list[str], list[list]]:  # fmt: skip
-    """A table, a row a text: the three texts with brackets, how many tokens were touched, how many of them are right
-    (None where what was restored has another length)."""
+    """A table, a row a text: the three texts with brackets, how many tokens were touched, how many of them are
+    right."""
     body = []
     for texts in zip(clean, corrupted, restored, touched, strict=True):
         lines = marked(*texts, between)
-        places = [i for i, place in enumerate(texts[3]) if place]
-        comparable = len(texts[2]) == len(texts[0]) == len(texts[3])
-        right = sum(texts[2][i] == texts[0][i] for i in places) if comparable else None
+        places = {i for i, place in enumerate(texts[3]) if place}
+        right = sum(i in places for i, _ in met(*texts[:3]))
         body.append([*(bracketed(line, between) for line in lines.values()), len(places), right])
     return ["clean", "corrupted", "restored", "touched", "right"], body
 
@@ -84,6 +90,6 @@ def save_text(path: str | Path, clean: Sequence[Words], corrupted: Sequence[Word
     lines = ["[touched]; of what was restored: [right] {wrong}", ""]
     for *texts, places, right in body:
         lines += [f"{name:<10}{text}" for name, text in zip(columns, texts, strict=False)]
-        lines += ["" if right is None else f"{'':<10}{right} of {places} right", ""]
+        lines += [f"{'':<10}{right} of {places} right", ""]
     with replacing(Path(path)) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
