@@ -447,5 +447,5 @@ def test_runs_that_diverged(chromium, tmp_path):
     assert not chromium.ask("document.querySelector('#curves').innerHTML.includes('NaN')")
     chromium.type("#filter", "linear")
     assert shown(chromium) == ["schedule=linear"]
-    assert not chromium.ask("document.querySelector('main').innerHTML.includes('NaN')")
+    assert not chromium.ask("document.querySelector('main').textContent.includes('NaN')")  # a picture's code may
     assert chromium.errors == []

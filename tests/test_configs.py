@@ -12,7 +12,6 @@ from product import content
 from torch import nn
 
 from denoiselab import build, check
-from denoiselab.check.nodes import OURS
 from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import run
 from denoiselab.files import CONF
@@ -106,7 +105,7 @@ def test_a_choice_names_a_class_and_exactly_its_arguments(group, choice):
         assert all(p.kind is not p.VAR_KEYWORD for p in known.values()) or target.startswith(FOREIGN), (
             "hides misspelt keys"
         )
-        assert keys <= {*known, *OURS.get(target, ())}, f"{target} has no argument {keys - set(known)}"
+        assert keys <= {*known, *check.arguments(target)[0]}, f"{target} has no argument {keys - set(known)}"
         if not target.startswith(FOREIGN):
             missing = set(known) - keys - CALLED_WITH.get(target, set())
             assert not missing, f"{target} takes {missing}, which the file does not say"

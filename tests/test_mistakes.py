@@ -28,6 +28,7 @@ import denoiselab
 from denoiselab import build, check
 from denoiselab.commands.configuration import explained, groups
 from denoiselab.commands.main import run
+from denoiselab.data.folds import Folds
 from denoiselab.files import CONF
 from denoiselab.names import OVERLAYS, SHOWN, choices, distance, known, nearest, targets
 from denoiselab.run import identity, job
@@ -318,8 +319,16 @@ def saver(config, group, folder):
     Saver(folder, config["monitor"]["name"], config["monitor"]["mode"], **config["checkpoint"])
 
 
+def data(config, group, folder):
+    node = config[group]
+    if isinstance(node, dict):  # folds are for all data sets, and no argument of one
+        Folds(node.get("folds"), node.get("fold"))
+        config = {**config, group: {key: value for key, value in node.items() if key not in build.FOLDS}}
+    make(config, group, folder)
+
+
 MAKERS = {
-    "architecture": architecture,
+    "architecture": architecture, "data": data,
     "optimizer": lambda config, group, folder: build.optimizer(config),
     "trainer": lambda config, group, folder: job.make_trainer(config, [], folder),
     "edits": lambda config, group, folder: build.collected(config, group),
