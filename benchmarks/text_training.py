@@ -58,6 +58,9 @@ class Ready(Written):
     def rebuilt(self, x_t, written, context):
         raise NotImplementedError("nothing is written here")
 
+    def hidden(self, x, ok, lost, context, random):
+        raise NotImplementedError("nothing is asked but its own")
+
     def accepts(self, spec):
         specials = ("[MASK]", "[END]", *(f"[{i}]" for i in range(SENTINELS)))
         return spec.having(Written, context=("valid", "prefix"), specials=specials, written=len(specials),
