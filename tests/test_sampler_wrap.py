@@ -63,7 +63,7 @@ def inpainted(schedule, n, wrap):
 @schedules
 def test_inpainting_keeps_what_is_known_and_makes_what_fits(schedule):
     once = inpainted(schedule, 1024, lambda step: step)
-    often = inpainted(schedule, 1024, lambda step: Restart(step, 6))
+    often = inpainted(schedule, 1024, lambda step: Restart(step, 12))
     picture, _ = half(1024)
     right = []
     for y in (once, often):
@@ -71,7 +71,7 @@ def test_inpainting_keeps_what_is_known_and_makes_what_fits(schedule):
         right.append(((y[:, 1].abs() - 0.5**0.5).abs() < 0.05).double().mean().item())
         assert (y[:, 1] > 0).any()
         assert (y[:, 1] < 0).any()
-    assert right[1] > max(right[0], 0.8), right
+    assert right[1] > max(right[0], 0.85), right
 
 
 @schedules
@@ -149,9 +149,9 @@ def test_a_noisy_picture_is_restored_from_its_own_time(schedule, step):
     t = schedule.time(torch.tensor(2 * 5.0, dtype=f64).log())  # a noise of 0.3 of the signal: half the way to the next
     noisy = gaussian(Batch(clean, r.key), t.expand(64), r.child("noise")).x_t
     denoiser = Counted(Points(data, schedule))
-    y = Loop(step, quadratic, 20)(denoiser, gaussian, noisy, t.expand(64), r)
+    y = Loop(step, quadratic, 60)(denoiser, gaussian, noisy, t.expand(64), r)
     assert ((y - clean).norm(dim=1) < 0.02).double().mean() > 0.6
-    assert (torch.cdist(y, data).min(1).values < 0.04).all()
+    assert (torch.cdist(y, data).min(1).values < 0.02).all()
 
 
 # -- churn

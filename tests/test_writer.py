@@ -289,7 +289,7 @@ def learned(plan, corruption, steps=250):
     return made.eval(), data
 
 
-@pytest.mark.parametrize("plan, steps", [("encoder_decoder", 250), ("decoder_t5", 250)])
+@pytest.mark.parametrize("plan, steps", [("encoder_decoder", 250), ("decoder_t5", 700)])
 def test_a_small_task_is_learned_and_what_is_written_is_right(plan, steps):
     made, data = learned(plan, Lost(Level(0.4)), steps)
     [share] = Once(data, len(data.x))
@@ -300,7 +300,7 @@ def test_a_small_task_is_learned_and_what_is_written_is_right(plan, steps):
     whole, there = made.corruption.rebuilt(c.x_t, written, c.context)
     known = (c.x_t < V).any(1)
     assert known.sum() > 40
-    assert (whole == data.x)[known].float().mean() > 0.9
+    assert (whole == data.x)[known].float().mean() > 0.95
     assert there.all()
     # What follows the first end is the end.
     ended = (written == V + 1).cumsum(1) > 0

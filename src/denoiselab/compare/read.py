@@ -25,21 +25,8 @@ from denoiselab.spec import Refused
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What is typed and tells no arm from another.
-APART = {
-    "arms",
-    "dry_run",
-    "retry",
-    "logger",
-    "outputs",
-    "name",
-    "rerun",
-    "plugins",
-    "invalid",
-    "seed",
-    "data.fold",
-    "monitor",
-    "data.num_workers",
-}
+APART = {"arms", "dry_run", "retry", "logger", "outputs", "name", "rerun", "plugins", "invalid", "seed", "data.fold",
+         "monitor", "data.num_workers"}  # fmt: skip
 HIDDEN = ("hydra.", "budget.", "hydra/", "logger.", "checkpoint.", "trainer.log_every_n_steps", "debug")
 
 
