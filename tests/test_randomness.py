@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from denoiselab.randomness import GOLDEN, Keyed, Stream, key, mix_, mix_int, signed
+from denoiselab.randomness import GOLDEN, Keyed, Stream, below, key, mix_, mix_int, signed
 
 N = 256
 # What is drawn from a source, given rows and a row's length.
@@ -160,6 +160,19 @@ def test_a_chance_is_that_of_its_row_and_0_and_1_are_certain(source):
     for share in p.unique():
         found = hit[p[:, 0] == share].double()
         assert abs(found.mean() - share) <= 5 * (share * (1 - share) / found.numel()) ** 0.5
+
+
+def test_0_and_1_are_certain_of_every_word_and_others_count_words():
+    words = torch.tensor([-(2**31), -1, 0, 1, 2**31 - 1], dtype=torch.int32)
+
+    class Ends(Stream):
+        def words(self, shape):
+            return words.expand(shape).clone()
+
+    chance = Ends(torch.Generator()).chance
+    for p, hit in [(0.0, 0), (0.5, 2), (0.5 + 2**-31, 4), (1.0 - 2**-31, 4), (1.0, 5)]:
+        assert chance(torch.tensor([[p]], dtype=torch.float64), (1, 5)).sum() == hit
+    assert below(words[2:], 2**31 - 1).tolist() == [True, True, False]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a CUDA device with the CPU, and there is none")

@@ -21,7 +21,7 @@ def compact(x: Tensor, keep: Tensor, width: int) -> tuple[Tensor, Tensor]:
 def laid(x: Tensor, keep: Tensor, opens: Tensor, width: int, special: int, numbered: bool) -> tuple[Tensor, Tensor]:
     """What is kept of each row (B, L), with opens[:, i] special tokens before token i, (B, L + 1); and where it is,
     both (B, width). The special tokens of a row are `special`, or `special`, `special` + 1 ... if they are numbered."""
-    count = (opens[:, :-1] + keep.long()).cumsum(1)
+    count = (opens[:, :-1] + keep).cumsum(1)
     place = select(~keep, width, (count - 1).clamp_(max=width))
     there = within(count[:, -1] + opens[:, -1], width)
     out = x.new_full((len(x), width + 1), -1 if numbered else special).scatter_(1, place, x)[:, :width]

@@ -15,10 +15,10 @@ LONGEST = 2**20  # of spans: more than any text has tokens
 
 def laid_out(begin: Tensor, end: Tensor, used: Tensor, ok: Tensor) -> Hit:
     """Spans from their begins to their ends, (B, K), those that are used, in text that lies where `ok` (B, L)."""
-    one = used.long()
-    opens = ok.new_zeros(len(ok), ok.shape[1] + 1, dtype=torch.long).scatter_add_(1, begin, one)
+    one = used.int()
+    opens = ok.new_zeros(len(ok), ok.shape[1] + 1, dtype=torch.int32).scatter_add_(1, begin, one)
     turn = opens.scatter_add(1, end, one.neg_())
-    return Hit((turn[:, :-1].cumsum(1) > 0) & ok, opens)
+    return Hit(turn[:, :-1].cumsum(1, dtype=torch.int32).bool() & ok, opens)
 
 
 def average(mean: float, who: str) -> float:

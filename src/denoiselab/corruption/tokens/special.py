@@ -7,6 +7,7 @@ A corruption reserves the first of them that it needs, so an id means the same w
 import torch
 from torch import Tensor
 
+from denoiselab.randomness import below
 from denoiselab.spec import Refused
 
 SHOWN = ("[MASK]", "[END]")
@@ -51,8 +52,10 @@ def masked(x: Tensor, touched: Tensor, vocabulary: int, swapped: float, kept: fl
     if swapped:
         # Of vocabulary / swapped places the first are tokens, the next the mask and, last, those that are kept.
         place = how.double().mul_(vocabulary / swapped * 2.0**-31)
-        shown = place.clamp_(max=vocabulary).long()
-    return select(touched & (how < 2.0**31 * (1 - kept)) if kept else touched, shown, x)
+        shown = place.clamp_(max=vocabulary).int().long()  # by way of int32: twice as fast on a CPU
+    if kept:
+        touched = touched & below(how, min(2.0**31 * (1 - kept), 2.0**31 - 1))
+    return select(touched, shown, x)
 
 
 def starts(mask: Tensor) -> Tensor:

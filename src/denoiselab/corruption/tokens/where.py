@@ -30,10 +30,10 @@ class Hit:
 
     @cached_property
     def opens(self) -> Tensor:
-        """(B, L + 1) int64: spans that begin before token i; those without a token count too."""
+        """(B, L + 1) int32: spans that begin before token i; those without a token count too."""
         if self.begun is not None:
             return self.begun
-        return torch.nn.functional.pad(starts(self.touched).long(), (0, 1))
+        return torch.nn.functional.pad(starts(self.touched).int(), (0, 1))
 
 
 class Reach(NamedTuple):
