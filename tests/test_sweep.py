@@ -137,6 +137,10 @@ def test_invalid_cells_can_be_skipped(tmp_path, capfd):
         ("seed=0,one", ["seed", "one"]),
         ("hydra.launcher.n_jobs=0", ["n_jobs", "at least 1"]),
         ("hydra.launcher.timeout=-1", ["timeout", "seconds"]),
+        ("hydra.launcher.n_jobs=1,2", ["one value", "hydra.launcher.n_jobs=VALUE"]),
+        ("optimizer.lr=interval(1e-4,1e-3)", ["hydra/sweeper=optuna"]),
+        ("hydra.sweep.dir=here", ["hydra.sweep.dir", "outputs=FOLDER"]),
+        ("++hydra.job.num=3", ["hydra.job.num", "outputs=FOLDER"]),
     ],
 )
 def test_a_mistake_in_a_sweep_starts_nothing(word, said, tmp_path, capfd):
@@ -281,6 +285,13 @@ def test_a_job_of_a_sweep_is_the_run_of_its_own_command(tmp_path):
     [alone] = train(tmp_path / "alone", "seed=1")
     [twin] = [place for place in swept if place.name.rpartition("-")[2] == alone.name.rpartition("-")[2]]
     assert rows(twin) == rows(alone)
+
+
+def test_hydras_own_launcher_trains_the_same_cells(tmp_path):
+    own = ["hydra/launcher=basic", "hydra/sweeper=basic", f"hydra.sweep.dir={tmp_path}"]
+    swept = train(tmp_path / "swept", "-m", *own, "seed=0,1")
+    [alone] = train(tmp_path / "alone", "seed=1")
+    assert rows(swept[1]) == rows(alone)
 
 
 @pytest.mark.parametrize(

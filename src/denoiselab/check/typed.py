@@ -33,6 +33,9 @@ def read(raw: dict, overrides: list[str]) -> None:
             raise Refused(f"{key} is an argument, and cannot be deleted", override, f"give it a value: {key}=VALUE")
 
 
+PLACES = ("hydra.run", "hydra.sweep", "hydra.job", "hydra.output_subdir")  # where Hydra's own launcher puts jobs
+
+
 def argues(raw: dict, key: str) -> bool:
     """Is a dotted key an argument of a node's class? What an experiment gives to a part that is not chosen is none."""
     *above, leaf = key.split(".")
@@ -48,14 +51,15 @@ def argues(raw: dict, key: str) -> bool:
 
 
 def hydra(overrides: list[str]) -> None:
-    """Refuses keys under `hydra.` that Hydra does not read and would take in silence. Asked in a job, or of a cell:
+    """Refuses keys under `hydra.` that nothing reads and Hydra would take in silence. Asked in a job, or of a cell:
     where HydraConfig is set."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    given = HydraConfig.get()
     for plugin in ("launcher", "sweeper"):
-        node(OmegaConf.to_container(HydraConfig.get()[plugin], resolve=True), f"hydra.{plugin}")
-    schema = hydras()
+        node(OmegaConf.to_container(given[plugin], resolve=True), f"hydra.{plugin}")
+    schema, alone = hydras(), given.runtime.choices["hydra/launcher"] == "basic"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         names = key.split(".")
@@ -63,6 +67,9 @@ def hydra(overrides: list[str]) -> None:
         # A group's choice Hydra looks for; what has no type of its own (callbacks, logging) is a plugin's.
         if "/" not in key and key not in schema and not any(schema.get(name) is False for name in above):
             raise unread(key, value, schema)
+        if ".".join(names[:2]) in PLACES and not alone:
+            fix = "outputs=FOLDER is where runs lie, and name=NAME the experiment's folder in it"
+            raise Refused("runs have folders and names of their own, and Hydra's say nothing", override, fix)
 
 
 @functools.cache

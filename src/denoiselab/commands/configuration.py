@@ -120,6 +120,14 @@ def launcher() -> str:
     return HydraConfig.get().runtime.choices["hydra/launcher"]
 
 
+def swept() -> bool:
+    """Is this a cell of a sweep by Hydra's own launcher, which calls one cell after another?"""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def limits() -> dict:
     """What the local launcher was given, for a cell that needs it without being part of a sweep."""
     from hydra.core.hydra_config import HydraConfig
@@ -139,6 +147,11 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
         return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", advice(choice, choices(group)))
     if "Ambiguous value" in text:
         return Refused("several values with commas are a sweep", typed, "add -m: denoiselab train -m ...")
+    if found := re.search(r"Sweeping over Hydra's configuration is not supported : '([\w.@/]+)=", text):
+        fix = f"one value: {found[1]}=VALUE; hydra.launcher.n_jobs is how many run at once"
+        return Refused("what starts a sweep is no axis of it", found[1], fix)
+    if "BasicSweeper does not support sweep type" in text:
+        return Refused("a grid has no intervals", typed, "list values, KEY=A,B; or search: hydra/sweeper=optuna")
     if isinstance(e, OverrideParseException):
         key = e.override.lstrip("+~").partition("=")[0]
         fix = f"give {key}=VALUE; quotes around a VALUE of several words" if key in known() else suggestion(key)

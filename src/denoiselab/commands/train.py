@@ -78,7 +78,7 @@ def single(config: dict) -> None:
     for name, value in given.items():
         if value is not None:
             raise Refused(f"{name} is of a sweep, and this is one run", f"{name}={value}", "add -m: train -m ...")
-    if (launcher := configuration.launcher()) != "local":
+    if (launcher := configuration.launcher()) != "local" and not configuration.swept():
         got = f"hydra/launcher={launcher}"
         raise Refused("a launcher is of a sweep, and this is one run", got, "add -m: train -m ...; one cell will do")
 
