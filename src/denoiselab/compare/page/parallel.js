@@ -34,7 +34,7 @@ function drawParallel() {
   const ranked = best(DATA.arms), places = new Map(ranked.map((arm, i) => [arm.index, i / Math.max(1, ranked.length - 1)]));
   if (!ranked.length) { put("parallel", make("p", { class: "note" }, "No arm has a finite mean.")); return; }
   const words = DATA.axes.filter((axis) => !continuous(axis)).map((axis) => levels(axis).length);
-  const top = 48, height = Math.min(640, Math.max(340, LABEL * Math.max(0, ...words) + top + 20)), bottom = height - 18;
+  const top = 48, height = Math.min(520, Math.max(340, LABEL * Math.max(0, ...words) + top + 20)), bottom = height - 18;
   const stops = [...DATA.axes, null], fit = new Set(fitting().map((arm) => arm.index));
   const values = ranked.map((arm) => value(arm)), metric = scale(values), by = shade(values);
   const of = DATA.axes.map((axis) => placing(axis, top, bottom));

@@ -47,7 +47,7 @@ function ticks({ low, high, log }, most = 5) {
     const tried = [[1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]].map((steps) => powers.flatMap((power) => steps.map((step) => Number(`${step}e${power}`))));
     for (const each of [2, 3, 5, 10]) tried.push(powers.filter((power) => power % each === 0).map((power) => Number(`1e${power}`)));
     const found = tried.map((all) => all.filter(within)).find((all) => all.length <= most);
-    if (found?.length > 1) return found;
+    if (found?.length > (high / low > 10 ? 0 : 1)) return found;
   }
   const rough = (high - low || Math.abs(high) || 1) / most, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 2.5, 5].find((by) => by * power >= rough) ?? 10);

@@ -6,18 +6,15 @@ function columns() {
     return { key: axis, title: axis, number, of: (arm) => arm.cell[axis],
       cell: (arm) => make("td", { class: number ? "number" : "setting", tip: number ? null : `${axis}=${arm.cell[axis]}` }, arm.cell[axis]), run: () => make("td", {}) };
   });
-  const metrics = [chosen.metric, ...Object.keys(DATA.metrics).filter((name) => name !== chosen.metric)];
-  for (const name of metrics) {
+  const scored = (name) => {
     const own = name === chosen.metric;
-    all.push({
-      key: own ? "metric" : name, title: measured(name), number: true, tip: origin(name), of: (arm) => value(arm, name),
+    return { key: own ? "metric" : name, title: measured(name), number: true, tip: origin(name), of: (arm) => value(arm, name),
       cell: (arm) => numeric(mean(arm, name), () => ofMean(arm, name), name),
       run: (run) => (name in run.values
         ? make("td", { class: "number", "data-value": run.values[name], tip: () => ofRun(run, name) }, brief(run.values[name], 6))
-        : make("td", {})),
-    });
-    if (own) all.push(plotted(name));
-  }
+        : make("td", {})) };
+  };
+  all.push(scored(chosen.metric), plotted(chosen.metric));
   all.push({ key: "n", title: "n", number: true, tip: `runs that have ${chosen.metric}`, of: (arm) => (mean(arm) ? mean(arm)[4] : 0),
     cell: (arm) => make("td", { class: "number", tip: arm.lost.length ? arm.lost.map(([folder, seed, why]) => `seed ${seed} has not ended: ${why || "no reason known"}\n${folder}`).join("\n") : null },
       chosen.metric === DATA.metric ? arm.n : String(mean(arm) ? mean(arm)[4] : 0)),
@@ -32,6 +29,7 @@ function columns() {
     tip: "to the baseline, over the seeds that both have",
     cell: (arm) => (arm.difference ? numeric(arm.difference[0], () => paired(arm), "difference") : make("td", { class: "number" }, "baseline")),
     run: () => make("td", {}) });
+  all.push(...Object.keys(DATA.metrics).filter((name) => name !== chosen.metric).map(scored));
   return all;
 }
 
@@ -69,7 +67,8 @@ function drawTable() {
   const sort = (column) => {
     chosen.sort = { key: column.key, up: chosen.sort.key === column.key ? !chosen.sort.up : true };
     refreshTable();
-    document.querySelector(`#arms thead button[data-key="${CSS.escape(column.key)}"]`)?.focus();
+    document.querySelector("#arms .scroll").scrollTop = 0;
+    document.querySelector(`#arms thead button[data-key="${CSS.escape(column.key)}"]`)?.focus({ preventScroll: true });
   };
   const state = (column) => (column.key !== chosen.sort.key ? "none" : chosen.sort.up ? "ascending" : "descending");
   const head = all.map((column) => make("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": column.fixed ? null : state(column) },
@@ -96,11 +95,11 @@ function armRow(arm, all, shown) {
   const toggle = () => {
     if (open) chosen.open.delete(arm.index); else chosen.open.add(arm.index);
     refreshTable();
-    document.querySelector(`#arms tr[data-arm="${arm.index}"] button`)?.focus();
+    document.querySelector(`#arms tr[data-arm="${arm.index}"] button`)?.focus({ preventScroll: true });
   };
   const tick = (event) => {
     mark(arm, event.target.checked);
-    document.querySelector(`#arms tr[data-arm="${arm.index}"] input`)?.focus();
+    document.querySelector(`#arms tr[data-arm="${arm.index}"] input`)?.focus({ preventScroll: true });
   };
   return make("tr", { class: "arm-row", "data-arm": arm.index },
     make("td", {},
