@@ -80,7 +80,7 @@ function drawCurves() {
   const svg = drawn.length ? plot(bands) : noArm();
   const legend = make("div", { class: "legend" }, ...bands.map(({ arm, points }) => make("span",
     { tip: arm.label, onpointerenter: () => emphasize(svg, arm.index), onpointerleave: () => emphasize(svg, null) },
-    swatch(arm), arm.short, make("span", { class: "soft" }, ` n ${points.length ? points[0][4] : 0}`))));
+    swatch(arm), make("span", { class: "name" }, arm.short), make("span", { class: "soft" }, ` n ${points.length ? points[0][4] : 0}`))));
   const seeds = repeated ? `Mean over the seeds of each arm, with ${interval} where there are two or more; seeds that recorded elsewhere are joined by lines. ` : "";
   const said = `${DATA.arms.length > 1 ? "The arms that are ticked in the table. " : ""}${seeds}${DATA.thinned ? "Long curves are thinned, evenly, to 160 points. " : ""}Arrow keys move the cursor.`;
   put("curves", controls, make("p", { class: "note" }, said), svg, legend);

@@ -33,8 +33,8 @@ function drawSamples() {
     const score = run.values[chosen.metric];
     const content = one.uri ? make("img", { class: Math.max(one.width, one.height) < SMALL ? "pixels" : "", src: one.uri, width: one.width, height: one.height, alt: `samples of ${arm.label}, seed ${one.seed}`, loading: "lazy" })
       : make("pre", { tabindex: 0 }, one.text);
-    return make("figure", { tip: hint }, make("figcaption", {}, DATA.axes.length ? arm.short : chosen.metric, make("span", { class: "soft" }, score === undefined ? "" : ` ${brief(score)}`), make("br"),
-      make("span", { class: "soft" }, `seed ${one.seed} · `), said("noise", `noise ${one.noise ?? "?"}`), " ", said("step", `step ${one.step ?? "?"}`)), content);
+    return make("figure", { tip: hint }, make("figcaption", {}, make("span", { class: "name" }, DATA.axes.length ? arm.short : chosen.metric),
+      make("span", { class: "soft" }, `${score === undefined ? "" : `${brief(score)} · `}seed ${one.seed} · `), said("noise", `noise ${one.noise ?? "?"}`), " ", said("step", `step ${one.step ?? "?"}`)), content);
   });
   const order = DATA.arms.length > 1 ? `Arms in the order of the table, with this run's ${chosen.metric}. Each says` : DATA.samples.length > 1 ? "Each says" : "It says";
   put("samples", seeds.length > 1 ? make("div", { class: "controls" }, select("Seed", [...seeds, FIRST], gallery.seed, (seed) => { gallery.seed = seed; drawSamples(); })) : null,
@@ -56,6 +56,6 @@ function drawDifferences() {
   });
   put("differences", make("p", { class: "note" }, `Of the ${arms.length} arms that are drawn, the keys that are not the same in all; what most have is plain, what departs from it is marked. `
     + "+1 says that the key goes with another, named on hover."),
-    body.length ? make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", {}, "key"), ...arms.map((arm) => make("th", { scope: "col", tip: arm.label }, swatch(arm), arm.short)))), make("tbody", {}, ...body)))
+    body.length ? make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", {}, "key"), ...arms.map((arm) => make("th", { scope: "col", tip: arm.label }, swatch(arm), make("span", { class: "name" }, arm.short))))), make("tbody", {}, ...body)))
       : make("p", {}, "They do not differ."));
 }

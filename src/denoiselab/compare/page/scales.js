@@ -64,12 +64,13 @@ function wide(text, weight = 400) { // in pixels, as the style has the texts of 
   return pen.measureText(text).width;
 }
 
-// A text that fits, its end cut where it does not.
+// A text that fits; where it does not, without its middle: names often differ at their ends.
 function cut(text, room, weight = 400) {
+  const without = (kept) => `${text.slice(0, Math.ceil(kept / 2))}…${text.slice(text.length - Math.floor(kept / 2))}`;
   if (wide(text, weight) <= room) return text;
-  let length = text.length - 1;
-  while (length > 1 && wide(`${text.slice(0, length)}…`, weight) > room) length -= 1;
-  return `${text.slice(0, length)}…`;
+  let kept = text.length - 1;
+  while (kept > 1 && wide(without(kept), weight) > room) kept -= 1;
+  return without(kept);
 }
 
 // Of [place, ...] in order those that are at least `room(one)` pixels behind the last that was kept.
