@@ -17,7 +17,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage",
          "--no-first-run", "--no-default-browser-check", "--disable-extensions",
          "--remote-debugging-pipe")  # fmt: skip
-KEYS = {"Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowRight": 39}
+KEYS = {"Enter": 13, "Tab": 9, "ArrowDown": 40, "ArrowUp": 38, "ArrowRight": 39}
 PATIENCE = 60  # seconds for an answer
 ALONE = ("file:", "data:")  # what a page that needs nothing else may ask for
 
@@ -106,6 +106,10 @@ class Page:
             "node.scrollIntoView({block: 'center'}); const box = node.getBoundingClientRect();"
             "return [box.left + 4, box.top + 4]; })()"
         )
+        self.point(x, y)
+
+    def point(self, x: float, y: float) -> None:
+        """The pointer moves there, in pixels of the window."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def press(self, key: str) -> None:

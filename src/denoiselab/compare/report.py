@@ -22,7 +22,7 @@ from denoiselab.compare.read import Row
 from denoiselab.compare.table import Budget, Group
 from denoiselab.spec import Refused
 
-SCRIPTS = ("page.js", "table.js", "curves.js", "axes.js", "gallery.js", "start.js")
+SCRIPTS = ("page.js", "scales.js", "table.js", "curves.js", "axes.js", "parallel.js", "gallery.js", "start.js")
 POINTS = 160  # of a curve in the page
 DEGREES = 100  # of freedom, to which the page has Student's quantiles
 

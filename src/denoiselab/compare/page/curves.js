@@ -7,6 +7,7 @@ const curve = {
 };
 const TITLES = { step: "steps", samples: "samples", tokens: "tokens", multiply_adds: "multiply-adds (2 FLOPs each)", seconds: "seconds of training" };
 const GRID = 160; // points of a band
+const NEAR = 24; // pixels from the pointer to the line that it means
 
 function series(arm, metric, x) {
   return arm.runs.filter((run) => run.curves[metric] && x in run.curves[metric][1]).map((run) => {
@@ -73,18 +74,20 @@ function drawCurves() {
     select("against", known, curve.x, (x) => again({ x }), (x) => TITLES[x]),
     check("log x", curve.logX, (logX) => again({ logX })), check("log y", curve.logY, (logY) => again({ logY })),
     check("each seed", curve.each, (each) => again({ each })));
-  const arms = drawnArms().map((arm) => ({ arm, all: series(arm, curve.metric, curve.x) })).filter(({ all }) => all.length);
+  const drawn = drawnArms();
+  const arms = drawn.map((arm) => ({ arm, all: series(arm, curve.metric, curve.x) })).filter(({ all }) => all.length);
   const bands = arms.map(({ arm, all }) => ({ arm, all, points: band(all) }));
-  const legend = make("div", { class: "legend" }, ...bands.map(({ arm, points }) => make("span", {}, swatch(arm), arm.short,
-    make("span", { class: "soft" }, ` n ${points.length ? points[0][4] : 0}`))));
-  const said = `Mean over the seeds of the arms that are drawn (ticked in the table), with ${DATA.interval === "student" ? "Student's 95 %" : "the 95 % bootstrap"} interval where there are two or more; seeds `
-    + `that recorded elsewhere are joined by lines.${DATA.thinned ? " Long curves are thinned, evenly, to 160 points." : ""} Arrow keys move the cursor.`;
-  put("curves", controls, make("p", { class: "note" }, said), plot(bands), legend);
+  const svg = drawn.length ? plot(bands) : noArm();
+  const legend = make("div", { class: "legend" }, ...bands.map(({ arm, points }) => make("span",
+    { tip: arm.label, onpointerenter: () => emphasize(svg, arm.index), onpointerleave: () => emphasize(svg, null) },
+    swatch(arm), make("span", { class: "name" }, arm.short), make("span", { class: "soft" }, ` n ${points.length ? points[0][4] : 0}`))));
+  const seeds = repeated ? `Mean over the seeds of each arm, with ${interval} where there are two or more; seeds that recorded elsewhere are joined by lines. ` : "";
+  const said = `${DATA.arms.length > 1 ? "The arms that are ticked in the table. " : ""}${seeds}${DATA.thinned ? "Long curves are thinned, evenly, to 160 points. " : ""}Arrow keys move the cursor.`;
+  put("curves", controls, make("p", { class: "note" }, said), svg, legend);
 }
 
 function plot(bands) {
-  const width = Math.max(420, byId("curves").clientWidth - 34), height = 340;
-  const edge = { left: 64, right: 14, top: 10, bottom: 42 };
+  const width = Math.max(260, inside("curves")), height = 340;
   const ok = (x, y) => (!curve.logX || x > 0) && (!curve.logY || y > 0);
   const lines = bands.flatMap(({ all, points }) => [...points.map((p) => [p[0], p[1]]), ...points.flatMap((p) => (p[2] === null ? [] : [[p[0], p[2]], [p[0], p[3]]])),
     ...(curve.each ? all.flatMap((one) => one.x.map((x, i) => [x, one.y[i]])) : [])]).filter(([x, y]) => y !== null && ok(x, y));
@@ -93,30 +96,22 @@ function plot(bands) {
   const range = (all) => [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
   let [left, right] = range(xs), [low, high] = range(ys);
   if (low === high) { low -= Math.abs(low) * 0.05 + 1e-9; high += Math.abs(high) * 0.05 + 1e-9; }
-  const by = (log) => (log ? Math.log : (v) => v);
-  const toX = (v) => edge.left + (right === left ? 0.5 : (by(curve.logX)(v) - by(curve.logX)(left)) / (by(curve.logX)(right) - by(curve.logX)(left))) * (width - edge.left - edge.right);
-  const toY = (v) => height - edge.bottom - (by(curve.logY)(curve.logY ? Math.max(v, low) : v) - by(curve.logY)(low)) / (by(curve.logY)(high) - by(curve.logY)(low)) * (height - edge.top - edge.bottom);
+  const { nodes, toX, toY, edge, floor } = frame(width, height, ruler(left, right, curve.logX), ruler(low, high, curve.logY), [TITLES[curve.x], measured(curve.metric)]);
   const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${toX(x).toFixed(1)} ${toY(y).toFixed(1)}`).join("");
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img",
-    "aria-label": `${curve.metric} against ${TITLES[curve.x]}, ${bands.length} arms` });
-  for (const tick of ticks(low, high, curve.logY)) svg.append(
-    draw("line", { class: "axis", x1: edge.left, x2: width - edge.right, y1: toY(tick), y2: toY(tick) }),
-    draw("text", { x: edge.left - 8, y: toY(tick) + 4, "text-anchor": "end" }, brief(tick)));
-  for (const tick of ticks(left, right, curve.logX, Math.min(8, Math.floor(width / 110)))) svg.append(
-    draw("line", { class: "axis", x1: toX(tick), x2: toX(tick), y1: height - edge.bottom, y2: height - edge.bottom + 5 }),
-    draw("text", { x: toX(tick), y: height - edge.bottom + 18, "text-anchor": "middle" }, brief(tick)));
-  svg.append(draw("text", { x: (edge.left + width) / 2, y: height - 6, "text-anchor": "middle" }, TITLES[curve.x]));
+    "aria-label": `${curve.metric} against ${TITLES[curve.x]}, ${count(bands.length, "arm")}` });
+  svg.append(...nodes);
   for (const { arm, all, points } of bands) {
     const { color, dash } = look(arm), fine = points.filter((p) => ok(p[0], p[1]));
     const wide = fine.filter((p) => p[2] !== null);
-    if (wide.length > 1) svg.append(draw("path", { class: "band", fill: color,
+    if (wide.length > 1) svg.append(draw("path", { class: "band", fill: color, "data-arm": arm.index,
       d: `${path(wide.map((p) => [p[0], p[3]]))}L${path(wide.map((p) => [p[0], p[2]]).reverse()).slice(1)}Z` }));
-    if (curve.each) for (const one of all) svg.append(draw("path", { class: "seed", stroke: color,
+    if (curve.each) for (const one of all) svg.append(draw("path", { class: "seed", stroke: color, "data-arm": arm.index,
       d: path(one.x.map((x, i) => [x, one.y[i]]).filter(([x, y]) => y !== null && ok(x, y))) }));
     svg.append(draw("path", { class: "arm", stroke: color, "stroke-dasharray": dash, "data-arm": arm.index, d: path(fine) }));
-    if (fine.length < 12) for (const p of fine) svg.append(draw("circle", { cx: toX(p[0]), cy: toY(p[1]), r: 3, fill: color }));
+    if (fine.length < 12) for (const p of fine) svg.append(draw("circle", { cx: toX(p[0]), cy: toY(p[1]), r: 3, fill: color, "data-arm": arm.index }));
   }
-  const cursor = draw("line", { class: "cursor", y1: edge.top, y2: height - edge.bottom, visibility: "hidden" });
+  const cursor = draw("line", { class: "cursor", y1: edge.top, y2: floor, visibility: "hidden" });
   svg.append(cursor);
   const grid = [...new Set(bands.flatMap(({ points }) => points.map((p) => p[0])))].sort((a, b) => a - b);
   let at = grid.length - 1;
@@ -124,17 +119,21 @@ function plot(bands) {
     at = Math.max(0, Math.min(grid.length - 1, index));
     fill(cursor, { x1: toX(grid[at]), x2: toX(grid[at]), visibility: "visible" }, []);
   };
-  const near = (clientX) => {
-    const x = clientX - svg.getBoundingClientRect().left;
+  // The arm whose line is near the pointer at the cursor, or null.
+  const atCursor = (points) => points.reduce((found, one) => (one[0] <= grid[at] ? one : found), null);
+  const near = (event) => {
+    const box = svg.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
     move(grid.reduce((found, v, i) => (Math.abs(toX(v) - x) < Math.abs(toX(grid[found]) - x) ? i : found), 0));
+    const [closest] = bands.map(({ arm, points }) => [arm.index, atCursor(points)]).filter(([, p]) => p)
+      .map(([index, p]) => [Math.abs(toY(p[1]) - y), index]).sort((a, b) => a[0] - b[0]);
+    emphasize(svg, closest && closest[0] < NEAR ? closest[1] : null);
   };
-  const words = () => [`${brief(grid[at], 6)} ${TITLES[curve.x]}`, ...bands.map(({ arm, points }) => {
-    const p = points.reduce((found, one) => (one[0] <= grid[at] ? one : found), null);
-    return p && [p[1], `${arm.short}: ${brief(p[1])}${p[2] === null ? "" : ` (${brief(p[2])} to ${brief(p[3])})`}`];
-  }).filter(Boolean).sort((a, b) => a[0] - b[0]).map((pair) => pair[1])].join("\n");
+  const words = () => [`${brief(grid[at], 6)} ${TITLES[curve.x]}`, ...bands.map(({ arm, points }) => [arm, atCursor(points)]).filter(([, p]) => p)
+    .sort((a, b) => a[1][1] - b[1][1])
+    .map(([arm, p]) => `${svg.dataset.over === String(arm.index) ? "▸ " : ""}${arm.short}: ${brief(p[1])}${p[2] === null ? "" : ` (${brief(p[2])} to ${brief(p[3])})`}`)].join("\n");
   hints.set(svg, words);
-  svg.addEventListener("pointermove", (event) => near(event.clientX));
-  svg.addEventListener("pointerleave", () => cursor.setAttribute("visibility", "hidden"));
+  svg.addEventListener("pointermove", near);
+  svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); emphasize(svg, null); });
   svg.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;

@@ -39,9 +39,10 @@ function fill(node, attributes, children) {
 DATA.arms.forEach((arm, index) => {
   arm.index = index;
   arm.label = DATA.axes.map((axis) => `${axis}=${arm.cell[axis]}`).join(" ") || "all";
-  arm.short = DATA.axes.map((axis) => arm.cell[axis]).join(" · ") || "all";
+  arm.short = DATA.axes.map((axis) => arm.cell[axis]).join(" · ") || (arm.runs.length > 1 ? "all runs" : "the run");
 });
 
+const repeated = DATA.arms.some((arm) => arm.runs.length > 1); // is there an arm of several runs?
 const mean = (arm, metric = chosen.metric) => arm.means[metric]; // [mean, low, high, std, n, as shown], or null
 const value = (arm, metric = chosen.metric) => (mean(arm, metric) ? mean(arm, metric)[0] : null);
 const lower = (metric = chosen.metric) => DATA.metrics[metric].lower;
@@ -68,29 +69,40 @@ function binned(axis) {
     has: (other) => (i ? asNumber(other) > edges[i] : asNumber(other) >= edges[i]) && asNumber(other) <= high }));
 }
 
-// Words of the filter: text that the arm's label holds, or KEY<NUMBER and KEY>NUMBER of an axis or a metric.
-function fits(arm, words) {
-  return words.every((word) => {
-    const asked = /^(.+?)(<|>)(-?[\d.]+(?:e[+-]?\d+)?)$/i.exec(word);
-    if (!asked) return arm.label.toLowerCase().includes(word.toLowerCase());
-    const [, key, sign, limit] = asked;
-    const metric = Object.keys(DATA.metrics).find((name) => name === key || name.split("/").pop() === key);
+// A word of the filter: AXIS=SETTING where there is this setting, KEY<NUMBER or KEY>NUMBER of an axis or a metric, else
+// text that the arm's label holds. Quotes hold a word with spaces together.
+function asked(word) {
+  const axis = DATA.axes.find((name) => word.startsWith(`${name}=`) && levels(name).includes(word.slice(name.length + 1)));
+  if (axis) return (arm) => `${axis}=${arm.cell[axis]}` === word;
+  const compared = /^(.+?)(<|>)(-?[\d.]+(?:e[+-]?\d+)?)$/i.exec(word);
+  if (!compared) return (arm) => arm.label.toLowerCase().includes(word.toLowerCase());
+  const [, key, sign, limit] = compared;
+  const metric = Object.keys(DATA.metrics).find((name) => name === key || name.split("/").pop() === key);
+  return (arm) => {
     const found = key in arm.cell ? asNumber(arm.cell[key]) : metric ? value(arm, metric) : null;
     return found !== null && (sign === "<" ? found < Number(limit) : found > Number(limit));
-  });
+  };
 }
 
+const filterWords = () => chosen.filter.match(/"[^"]*"|\S+/g) ?? [];
 const fitting = () => {
-  const words = chosen.filter.split(/\s+/).filter(Boolean);
-  return DATA.arms.filter((arm) => fits(arm, words));
+  const all = filterWords().map((word) => asked(word.replace(/^"(.*)"$/, "$1")));
+  return DATA.arms.filter((arm) => all.every((fits) => fits(arm)));
 };
 
-function only(axis, level) {
-  const word = `${axis}=${level}`, words = chosen.filter.split(/\s+/).filter(Boolean);
-  chosen.filter = (words.includes(word) ? words.filter((other) => other !== word) : [...words, word]).join(" ");
+function filterBy(words) {
+  chosen.filter = words.join(" ");
   byId("filter").value = chosen.filter;
   refresh();
 }
+
+function only(axis, level) {
+  const word = /\s/.test(level) ? `"${axis}=${level}"` : `${axis}=${level}`, words = filterWords();
+  filterBy(words.includes(word) ? words.filter((other) => other !== word) : [...words, word]);
+}
+
+// What a part of the page says in place of arms where it has none.
+const noArm = () => make("p", { class: "note" }, fitting().length ? "No arm is drawn: tick some in the table." : "No arm fits the filter.");
 
 const best = (arms) => arms.filter((arm) => value(arm) !== null)
   .sort((a, b) => (lower() ? 1 : -1) * (value(a) - value(b)));
@@ -98,6 +110,12 @@ const drawnArms = () => {
   const arms = fitting();
   return chosen.drawn ? arms.filter((arm) => chosen.drawn.has(arm.index)) : best(arms).slice(0, BEST);
 };
+
+function mark(arm, drawn) {
+  chosen.drawn = new Set(drawnArms().map((other) => other.index));
+  if (drawn) chosen.drawn.add(arm.index); else chosen.drawn.delete(arm.index);
+  refresh();
+}
 
 // An arm keeps its color as long as it is drawn; after eight, dashes tell apart.
 const places = new Map();
@@ -121,71 +139,14 @@ const swatch = (arm) => {
     draw("line", { x1: 0, x2: 22, y1: 5, y2: 5, stroke: color, "stroke-width": 3, "stroke-dasharray": dash }));
 };
 
-// -- numbers ---------------------------------------------------------------------------------------------------------
-
-function brief(number, digits = 4) {
-  if (number === null || number === undefined || Number.isNaN(number)) return "–";
-  const size = Math.abs(number);
-  if (size >= 1e5 || (size > 0 && size < 1e-3)) {
-    const unit = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([by]) => size >= by);
-    return unit ? `${Number((number / unit[0]).toPrecision(3))}${unit[1]}` : number.toExponential(1);
-  }
-  return String(Number(number.toPrecision(digits)));
-}
-
-// Where a number lies between the least and the greatest, from 0 to 1; by its logarithm where they are far apart.
-function scale(numbers, pad = 0) {
-  const known = numbers.filter((number) => Number.isFinite(number) && number !== null);
-  let low = Math.min(...known), high = Math.max(...known);
-  const log = low > 0 && high / low > 8;
-  const by = log ? Math.log : (number) => number;
-  [low, high] = [by(low), by(high)];
-  const span = high - low || 1;
-  return { log, at: (number) => Math.min(1, Math.max(0, pad + (1 - 2 * pad) * (high > low ? (by(number) - low) / span : 0.5))) };
-}
-
-function ticks(low, high, log, count = 5) {
-  if (log) {
-    const found = [];
-    const decades = Math.log10(high / low);
-    const steps = decades > 3 ? [1] : decades > 1 ? [1, 2, 5] : [1, 2, 3, 5, 7];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1)
-      for (const step of steps) found.push(step * 10 ** power);
-    return found.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
-  }
-  const rough = (high - low || 1) / count, power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5].find((by) => by * power >= rough) ?? 10);
-  const found = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n += 1) found.push(n * step);
-  return found;
-}
-
-// The stronger, the better.
-function shade(numbers, metric = chosen.metric) {
-  const on = scale(numbers);
-  const share = (number) => (lower(metric) ? 1 - on.at(number) : on.at(number));
-  return {
-    log: on.log,
-    color: (number) => `color-mix(in oklab, var(--high) ${Math.round(100 * share(number))}%, var(--low))`,
-    line: (number) => `color-mix(in oklab, var(--high) ${Math.round(100 * share(number))}%, var(--thin))`,
-    ink: (number) => (share(number) > 0.6 ? "var(--on-high)" : "var(--ink)"),
-  };
-}
-
-function whisker(entry, on, width = 140) {
-  const [middle, low, high] = entry, at = (number) => 6 + on.at(number) * (width - 12);
-  const line = low === null ? null : draw("line", { x1: at(low), x2: at(high), y1: 8, y2: 8 });
-  return draw("svg", { class: "whisker", width, height: 16, "aria-hidden": "true" }, line,
-    draw("circle", { cx: at(middle), cy: 8, r: 3.5 }));
-}
-
-const ends = (entries) => entries.filter(Boolean).flatMap(([middle, low, high]) => [middle, low ?? middle, high ?? middle]);
-
 // -- where numbers come from -----------------------------------------------------------------------------------------
+
+// A metric with its unit, where its name does not say it.
+const measured = (metric) => (/(^|\/)psnr(_input)?$/.test(metric) ? `${metric} (dB)` : metric);
 
 const origin = (metric) => {
   const { n, split, extractor } = DATA.metrics[metric];
-  return [`${metric} over ${n} samples`, split && `split ${split}`, extractor && `extractor ${extractor}`].filter(Boolean).join(", ");
+  return [`${measured(metric)} over ${n} samples`, split && `split ${split}`, extractor && `extractor ${extractor}`].filter(Boolean).join(", ");
 };
 
 const interval = DATA.interval === "student" ? "Student's 95 % interval" : "95 % bootstrap interval";
@@ -194,9 +155,10 @@ function ofMean(arm, metric) {
   const [middle, low, high, std, n] = mean(arm, metric);
   const runs = arm.runs.filter((run) => metric in run.values);
   return [
-    `mean of ${n} ${n === 1 ? "run" : "runs"}: ${middle ?? "not finite"}`,
+    DATA.axes.length ? arm.label : null,
+    `mean of ${count(n, "run")}: ${middle ?? "not finite"}`,
     low === null ? null : `${interval}: ${low} to ${high}`, std === null ? null : `standard deviation: ${std}`,
-    origin(metric), `seeds ${runs.map((run) => run.seed).join(", ")}`,
+    origin(metric), `${runs.length === 1 ? "seed" : "seeds"} ${runs.map((run) => run.seed).join(", ")}`,
     `noise seed ${[...new Set(runs.map((run) => run.drawn[metric] ?? "not recorded"))].join(", ")}`,
     `code ${[...new Set(runs.map((run) => run.code || "unknown"))].join("; ")}`,
     ...runs.slice(0, 4).map((run) => run.folder), runs.length > 4 ? `and ${runs.length - 4} more` : null,
@@ -255,8 +217,15 @@ function select(label, names, current, then, words = (name) => name) {
 const check = (label, on, then) => make("label", {},
   make("input", { type: "checkbox", checked: on, onchange: (event) => then(event.target.checked) }), label);
 
-// The parts of a section below its heading, replaced.
+// The parts of a section below its heading, replaced; what is scrolled in it stays so.
 function put(id, ...nodes) {
-  const section = byId(id);
+  const section = byId(id), { scrollLeft = 0, scrollTop = 0 } = section.querySelector(".scroll") ?? {};
   section.replaceChildren(section.querySelector("h2"), ...nodes.filter(Boolean));
+  section.querySelector(".scroll")?.scrollTo(scrollLeft, scrollTop);
 }
+
+// The width that a drawing in a section has, in pixels.
+const inside = (id) => byId(id).clientWidth - 34;
+
+// A name that may be broken behind its dots and slashes, and between its words.
+const breakable = (name) => name.split(/(?<=[./ ])|(?<=[a-z0-9]_)(?=[a-z])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));

@@ -1,23 +1,20 @@
 // The table of arms, and of an arm's runs where it is opened.
 
 function columns() {
-  const all = DATA.axes.map((axis) => ({
-    key: axis, title: axis, number: levels(axis).every((level) => Number.isFinite(asNumber(level))),
-    of: (arm) => arm.cell[axis], cell: (arm) => make("td", {}, arm.cell[axis]),
-    run: () => make("td", {}),
-  }));
-  const metrics = [chosen.metric, ...Object.keys(DATA.metrics).filter((name) => name !== chosen.metric)];
-  for (const name of metrics) {
+  const all = DATA.axes.map((axis) => {
+    const number = levels(axis).every((level) => Number.isFinite(asNumber(level)));
+    return { key: axis, title: axis, number, of: (arm) => arm.cell[axis],
+      cell: (arm) => make("td", { class: number ? "number" : "setting", tip: number ? null : `${axis}=${arm.cell[axis]}` }, arm.cell[axis]), run: () => make("td", {}) };
+  });
+  const scored = (name) => {
     const own = name === chosen.metric;
-    all.push({
-      key: own ? "metric" : name, title: name, number: true, tip: origin(name), of: (arm) => value(arm, name),
+    return { key: own ? "metric" : name, title: measured(name), number: true, tip: origin(name), of: (arm) => value(arm, name),
       cell: (arm) => numeric(mean(arm, name), () => ofMean(arm, name), name),
       run: (run) => (name in run.values
         ? make("td", { class: "number", "data-value": run.values[name], tip: () => ofRun(run, name) }, brief(run.values[name], 6))
-        : make("td", {})),
-    });
-    if (own) all.push(plotted(name));
-  }
+        : make("td", {})) };
+  };
+  all.push(scored(chosen.metric), plotted(chosen.metric));
   all.push({ key: "n", title: "n", number: true, tip: `runs that have ${chosen.metric}`, of: (arm) => (mean(arm) ? mean(arm)[4] : 0),
     cell: (arm) => make("td", { class: "number", tip: arm.lost.length ? arm.lost.map(([folder, seed, why]) => `seed ${seed} has not ended: ${why || "no reason known"}\n${folder}`).join("\n") : null },
       chosen.metric === DATA.metric ? arm.n : String(mean(arm) ? mean(arm)[4] : 0)),
@@ -25,13 +22,14 @@ function columns() {
   if (DATA.budget) all.push({
     key: "reached", title: DATA.budget.words, number: true, of: (arm) => (arm.reached ? arm.reached[0] : null),
     tip: "the last value recorded at or before it, which all runs reach",
-    cell: (arm) => numeric(arm.reached, () => `mean of ${arm.reached[4]} runs: ${arm.reached[0]}\n${DATA.budget.words}`, "reached"),
+    cell: (arm) => numeric(arm.reached, () => `mean of ${count(arm.reached[4], "run")}: ${arm.reached[0]}\n${DATA.budget.words}`, "reached"),
     run: () => make("td", {}) });
   if (DATA.paired) all.push({
     key: "difference", title: `difference in ${DATA.metric}`, number: true, of: (arm) => (arm.difference ? arm.difference[0][0] : null),
     tip: "to the baseline, over the seeds that both have",
     cell: (arm) => (arm.difference ? numeric(arm.difference[0], () => paired(arm), "difference") : make("td", { class: "number" }, "baseline")),
     run: () => make("td", {}) });
+  all.push(...Object.keys(DATA.metrics).filter((name) => name !== chosen.metric).map(scored));
   return all;
 }
 
@@ -41,13 +39,13 @@ const numeric = (entry, hint, name) => (entry
 
 const paired = (arm) => {
   const [[middle, low, high, , n], effect, p] = arm.difference;
-  return `paired difference over ${n} seeds: ${middle}\n${interval}: ${low ?? "–"} to ${high ?? "–"}\n`
+  return `paired difference over ${count(n, "seed")}: ${middle}\n${interval}: ${low ?? "–"} to ${high ?? "–"}\n`
     + `effect size (mean / standard deviation): ${brief(effect)}\np of the paired t test: ${brief(p)}`;
 };
 
 function plotted(name) {
   const on = scale(ends(fitting().map((arm) => mean(arm, name))), 0.02);
-  return { key: "plot", title: on.log ? "mean and interval (log)" : "mean and interval", fixed: true, of: () => null,
+  return { key: "plot", title: `${repeated ? "mean and interval" : "value"}${on.log ? " (log)" : ""}`, fixed: true, of: () => null,
     cell: (arm) => make("td", { tip: () => (mean(arm, name) ? ofMean(arm, name) : "") },
       value(arm, name) === null ? "" : whisker(mean(arm, name), on)),
     run: (run) => make("td", {}, Number.isFinite(run.values[name] ?? NaN) ? whisker([run.values[name], null, null], on) : "") };
@@ -69,47 +67,50 @@ function drawTable() {
   const sort = (column) => {
     chosen.sort = { key: column.key, up: chosen.sort.key === column.key ? !chosen.sort.up : true };
     refreshTable();
-    document.querySelector(`#arms thead button[data-key="${CSS.escape(column.key)}"]`)?.focus();
+    document.querySelector("#arms .scroll").scrollTop = 0;
+    document.querySelector(`#arms thead button[data-key="${CSS.escape(column.key)}"]`)?.focus({ preventScroll: true });
   };
   const state = (column) => (column.key !== chosen.sort.key ? "none" : chosen.sort.up ? "ascending" : "descending");
   const head = all.map((column) => make("th", { scope: "col", class: column.number ? "number" : "", "aria-sort": column.fixed ? null : state(column) },
     column.fixed ? column.title : make("button", { type: "button", "data-key": column.key, tip: column.tip, onclick: () => sort(column) },
-      column.title, { none: "", ascending: "\u00a0▲", descending: "\u00a0▼" }[state(column)])));
+      ...breakable(column.title), { none: "", ascending: "\u00a0▲", descending: "\u00a0▼" }[state(column)])));
   const rows = arms.flatMap((arm) => [armRow(arm, all, shown.has(arm.index)),
     ...(chosen.open.has(arm.index) ? [...arm.runs.map((run) => runRow(run, all)), ...arm.lost.map(lostRow(all.length))] : [])]);
   const body = make("tbody", { onkeydown: walk }, ...rows);
   const first = body.querySelector("td");
   if (first) cellTarget(first).tabIndex = 0;
-  put("arms",
-    make("p", { class: "note" }, `${origin(chosen.metric)}; ${lower() ? "less" : "more"} is better. ${interval}. A heading sorts; ▸ opens an arm; `
-      + "arrow keys go from cell to cell. Each number says on hover where it comes from."),
-    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "drawn"), ...head)), body)));
-  byId("count").textContent = `${arms.length} of ${DATA.arms.length} arms`;
+  const several = DATA.arms.length > 1;
+  const use = `${several ? "A heading sorts; " : ""}▸ shows ${several ? "an arm's" : "the"} runs; arrow keys go from cell to cell. Each number says on hover where it comes from.`;
+  put("arms", make("p", { class: "note" }, `${origin(chosen.metric)}; ${lower() ? "less" : "more"} is better. ${repeated ? `${interval}. ` : ""}${use}`),
+    make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "drawn"), ...head)), body)),
+    arms.length ? null : unfitting());
+  byId("count").textContent = `${arms.length} of ${count(DATA.arms.length, "arm")}`;
 }
+
+const unfitting = () => make("p", { role: "status" }, `No arm fits “${chosen.filter}”. A word is a part of an arm's settings (${DATA.arms[0].label.split(" ")[0]}), or it compares an axis or a metric with a number (${chosen.metric}<1). `,
+  make("button", { type: "button", onclick: () => { filterBy([]); byId("filter").focus(); } }, "Clear the filter"));
 
 function armRow(arm, all, shown) {
   const open = chosen.open.has(arm.index);
   const toggle = () => {
     if (open) chosen.open.delete(arm.index); else chosen.open.add(arm.index);
     refreshTable();
-    document.querySelector(`#arms tr[data-arm="${arm.index}"] button`)?.focus();
+    document.querySelector(`#arms tr[data-arm="${arm.index}"] button`)?.focus({ preventScroll: true });
   };
-  const mark = (event) => {
-    chosen.drawn = new Set(drawnArms().map((other) => other.index));
-    if (event.target.checked) chosen.drawn.add(arm.index); else chosen.drawn.delete(arm.index);
-    refresh();
-    document.querySelector(`#arms tr[data-arm="${arm.index}"] input`)?.focus();
+  const tick = (event) => {
+    mark(arm, event.target.checked);
+    document.querySelector(`#arms tr[data-arm="${arm.index}"] input`)?.focus({ preventScroll: true });
   };
   return make("tr", { class: "arm-row", "data-arm": arm.index },
     make("td", {},
       make("button", { type: "button", class: "opener", tabindex: -1, "aria-expanded": String(open), "aria-label": `runs of ${arm.label}`, onclick: toggle }, open ? "▾" : "▸"),
-      make("input", { type: "checkbox", tabindex: -1, checked: shown, "aria-label": `draw ${arm.label}`, onchange: mark }),
+      make("input", { type: "checkbox", tabindex: -1, checked: shown, "aria-label": `draw ${arm.label}`, onchange: tick }),
       shown ? swatch(arm) : null),
     ...all.map((column) => column.cell(arm)));
 }
 
 function runRow(run, all) {
-  const words = [`seed ${run.seed}`, run.steps && `${run.steps} steps`, run.seconds && `${brief(run.seconds)} s`, `code ${run.code || "unknown"}`].filter(Boolean);
+  const words = [`seed ${run.seed}`, run.steps && count(run.steps, "step"), run.seconds && `${brief(run.seconds)} s`, `code ${run.code || "unknown"}`].filter(Boolean);
   const cells = all.map((column) => column.run(run));
   const said = make("td", { class: "path", colspan: Math.max(1, DATA.axes.length), tip: [...words, run.hardware, run.folder].filter(Boolean).join("\n") },
     make("div", {}, words.join(" · ")), make("div", {}, run.folder.split("/").pop()));
