@@ -19,8 +19,8 @@ function drawEffects() {
     }
     const more = (of[axis] ?? []).length > WORDS ? make("p", { class: "note" }, `the first ${WORDS} of ${of[axis].length} levels`) : null;
     return make("div", {}, make("h3", {}, axis), make("p", { class: "note" }, words), more, make("table", {}, make("tbody", {},
-      ...(of[axis] ?? []).slice(0, WORDS).map(([level, entry]) => make("tr", { tip: `mean over ${count(entry[4], "run")}: ${entry[0]}\n${origin(chosen.metric)}` },
-        make("th", { scope: "row" }, level), make("td", {}, whisker(entry, on)), make("td", { class: "number", "data-value": entry[0] }, entry[5]),
+      ...(of[axis] ?? []).slice(0, WORDS).map(([level, entry]) => make("tr", { tip: `${axis}=${level}\nmean over ${count(entry[4], "run")}: ${entry[0]}\n${origin(chosen.metric)}` },
+        make("th", { scope: "row", class: "setting" }, level), make("td", {}, whisker(entry, on)), make("td", { class: "number", "data-value": entry[0] }, entry[5]),
         make("td", { class: "number soft" }, `n ${entry[4]}`))))));
   });
   const pairs = shares.filter(([name]) => !DATA.axes.includes(name)).sort((a, b) => b[1] - a[1]).slice(0, 12)
@@ -58,7 +58,7 @@ function drawHeat() {
   };
   const table = rows.map((row) => across.map((column) => cell(row, column)));
   const by = shade(table.flat().filter(Boolean).map((one) => one.mean).filter((v) => v !== null));
-  const drawn = rows.map((row, i) => make("tr", {}, make("th", { scope: "row" }, row.label), ...table[i].map((one, j) => (one
+  const drawn = rows.map((row, i) => make("tr", {}, make("th", { scope: "row", class: "setting", tip: `${heat.rows}=${row.label}` }, row.label), ...table[i].map((one, j) => (one
     ? make("td", { tabindex: 0, "data-value": one.mean, tip: `${heat.rows}=${row.label} ${heat.columns}=${across[j].label}\nmean of ${count(one.n, "run")}: ${one.mean ?? "not finite"}\n${origin(chosen.metric)}`,
       style: one.mean === null ? {} : { background: by.color(one.mean), color: by.ink(one.mean) } }, brief(one.mean))
     : make("td", {}, "–")))));
@@ -67,6 +67,6 @@ function drawHeat() {
     select("across", DATA.axes, heat.columns, (axis) => again({ columns: axis, rows: axis === heat.rows ? heat.columns : heat.rows }))),
     make("p", { class: "note" }, `Mean of ${chosen.metric} over all runs of the arms in the filter, the other axes averaged over. The stronger the color, the better${by.log ? " (log scale)" : ""}.`),
     make("div", { class: "scroll" }, make("table", { class: "heat" },
-      make("thead", {}, make("tr", {}, make("th", {}, `${heat.rows} \\ ${heat.columns}`), ...across.map((column) => make("th", { scope: "col", class: "number" }, column.label)))),
+      make("thead", {}, make("tr", {}, make("th", {}, `${heat.rows} \\ ${heat.columns}`), ...across.map((column) => make("th", { scope: "col", class: "number setting", tip: `${heat.columns}=${column.label}` }, column.label)))),
       make("tbody", {}, ...drawn))));
 }
