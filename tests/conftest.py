@@ -7,6 +7,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("WANDB_API_KEY", None)
 
+import browser
 import pytest
 import torch
 from hypothesis import settings
@@ -46,3 +47,11 @@ def cache(tmp_path_factory):
         del os.environ["DENOISELAB_CACHE"]
     else:
         os.environ["DENOISELAB_CACHE"] = before
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if browser.found() is None:
+        pytest.skip(f"no browser: install one of {', '.join(browser.NAMES)}")
+    with browser.browser() as page:
+        yield page
