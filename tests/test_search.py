@@ -494,6 +494,18 @@ def optunas(pruner, n):
     return stopped
 
 
+class Outside(methods.Pruner):
+    """A pruner of a user's own."""
+
+    stops = False
+
+    def __init__(self, patience=1):
+        self.patience = patience
+
+    def made(self):
+        return optuna.pruners.NopPruner()
+
+
 PRUNERS = [methods.Median(2), methods.Median(3, 2), methods.Halving(), methods.Halving(2, 2), methods.Hyperband()]
 
 
@@ -516,10 +528,11 @@ def test_what_is_stopped_is_what_optuna_s_own_loop_stops(pruner):
 
 
 def test_a_pruner_is_made_of_what_is_said_of_it():
-    for pruner in (methods.Never(), *PRUNERS):
+    for pruner in (methods.Never(), Outside(3), *PRUNERS):
         again = methods.pruner(json.loads(json.dumps(methods.said(pruner))))
         assert methods.said(again) == methods.said(pruner)
         assert type(again) is type(pruner)
+        assert again.stops == (type(pruner) not in (methods.Never, Outside))
     with pytest.raises(LookupError):
         methods.pruner({"name": "os.system"})
 

@@ -120,8 +120,32 @@ sys.exit(code)
 """
 
 
-def driver(root, *words):
-    return process(DRIVER.replace("WORDS", repr(["train", "-m", *TINY, f"outputs={root}", *words])))
+def driver(root, *words, **more):
+    return process(DRIVER.replace("WORDS", repr(["train", "-m", *TINY, f"outputs={root}", *words])), **more)
+
+
+OUTSIDE = """
+from optuna.pruners import ThresholdPruner
+from denoiselab.search.methods import Pruner
+class Above(Pruner):
+    def __init__(self, upper):
+        self.upper = upper
+    def made(self):
+        return ThresholdPruner(upper=self.upper)
+"""
+
+
+@pytest.mark.slow
+def test_a_pruner_of_a_plugin_stops_trials(tmp_path):
+    (tmp_path / "outside.py").write_text(OUTSIDE, encoding="utf-8")
+    words = [*SEARCH, "plugins=[outside]", "~hydra.sweeper.pruner", "hydra.sweeper.n_trials=2",
+             "+hydra.sweeper.pruner={_target_:outside.Above,upper:1e-9}"]  # fmt: skip
+    child = driver(tmp_path / "out", *words, cwd=tmp_path)
+    said, _ = child.communicate(timeout=300)
+    assert child.returncode == 0, said
+    assert [each[1] for each in trials(tmp_path / "out")] == ["PRUNED"] * 2
+    assert "pruned after" in said
+    assert ": above: val/loss" in said
 
 
 @pytest.mark.slow

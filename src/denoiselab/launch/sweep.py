@@ -25,6 +25,7 @@ from denoiselab.launch.task import Task
 from denoiselab.run import prune
 from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import PREEMPTED
+from denoiselab.search import methods
 from denoiselab.spec import Refused
 
 OTHER = "by other code; rerun=stale trains such runs anew"
@@ -106,6 +107,7 @@ def asked_for(context, tasks: list[Task], crew: Crew, retry: bool, budget: float
     """Runs the trials that a search asked for, whose sweep grows by them; how they ended is the search's to say.
     Leaves with an exit code where it is stopped."""
     console, study = Console(highlight=False, soft_wrap=True), prune.study(folder)
+    stops = methods.pruner(study["pruner"]).stops
     for task, words in zip(tasks, named([task.overrides for task in tasks], study["space"]), strict=True):
         task.words = words
         if task.refusal is not None:
@@ -113,7 +115,7 @@ def asked_for(context, tasks: list[Task], crew: Crew, retry: bool, budget: float
             console.print(escape(f"#{task.number} refused: {words}: {task.refusal.what}"))
             continue
         task.mark, task.sweep = prune.mark(folder, task.fit), folder.name
-        if task.state == "waiting" and not task.pruned() and study["pruner"]["name"] != "Never":
+        if task.state == "waiting" and not task.pruned() and stops:
             task.config = {**task.config, "trial": {"study": str(folder.resolve()), "number": task.number}}
         if task.state != "waiting":
             console.print(escape(f"#{task.number} {task.state}: {words}"))

@@ -80,7 +80,8 @@ class Reported:
         try:
             self.pruner = methods.pruner(prune.study(folder)["pruner"])
         except (LookupError, TypeError) as e:
-            raise Refused(f"{folder / prune.STUDY} has no pruner", e, "give the command of the search again") from e
+            fix = "give the command of the search again, with plugins=[PACKAGE] where the pruner is yours"
+            raise Refused(f"{folder / prune.STUDY} names a pruner that is not known here", e, fix) from e
         self.study, self.number = opened(folder), number
 
     def stopped(self, validation: int, value: float) -> str:

@@ -108,9 +108,10 @@ class Grid(Method):
 
 
 class Pruner(ABC):
-    """What stops a trial, by its validations; steps are validations here."""
+    """What stops a trial, by its validations; steps are validations here. A subclass keeps its arguments under their
+    own names; one from outside is in a package of `plugins`, which the jobs of the trials import."""
 
-    stops = True
+    stops = True  # any trial at all
 
     @abstractmethod
     def made(self):
@@ -172,17 +173,21 @@ class Hyperband(Pruner):
         return HyperbandPruner(min_resource=self.first, reduction_factor=self.factor)
 
 
-PRUNERS = {kind.__name__: kind for kind in (Never, Median, Halving, Hyperband)}
-
-
 def said(method: Method | Pruner) -> dict[str, object]:
     """Its name and arguments."""
-    return {"name": type(method).__name__, **vars(method)}
+    return {"name": named(type(method)), **vars(method)}
+
+
+def named(kind: type) -> str:
+    """One of these by its class alone, one from outside with its module: no two are alike."""
+    return kind.__name__ if kind.__module__ == __name__ else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def pruner(said: dict) -> Pruner:
-    """The one of which `said` told; LookupError or TypeError where there is none."""
-    return PRUNERS[said["name"]](**{key: value for key, value in said.items() if key != "name"})
+    """The one of which `said` told, whose module must be imported: a name brings nothing to life. LookupError or
+    TypeError where there is none."""
+    known = {named(kind): kind for kind in Pruner.__subclasses__()}
+    return known[said["name"]](**{key: value for key, value in said.items() if key != "name"})
 
 
 def counts(name: str, value: int, least: int) -> None:
