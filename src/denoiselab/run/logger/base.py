@@ -78,19 +78,11 @@ class Logger(abc.ABC):
         started."""
 
 
-class Nothing(Logger):
-    """No log: the record in the run's folder is enough."""
-
-    def start(self, folder, identity, label, config, step=0):
-        pass
-
-    def log(self, values, step):
-        pass
+class Tabular(Logger):
+    """Keeps numbers and tables at most, where the record of the run lies: pictures and histograms pass it by, and the
+    user need be told nothing."""
 
     def image(self, name, picture, step):
-        pass
-
-    def table(self, name, columns, rows, step):
         pass
 
     def histogram(self, name, bars, step):
@@ -104,6 +96,19 @@ class Nothing(Logger):
 
     def together(self, folders):
         return None
+
+
+class Nothing(Tabular):
+    """No log: the record in the run's folder is enough."""
+
+    def start(self, folder, identity, label, config, step=0):
+        pass
+
+    def log(self, values, step):
+        pass
+
+    def table(self, name, columns, rows, step):
+        pass
 
 
 def opened(picture: Picture) -> Image.Image:

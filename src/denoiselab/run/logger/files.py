@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 
 from denoiselab.files import replacing
-from denoiselab.run.logger.base import Logger, Watch, Watched, opened
+from denoiselab.run.logger.base import Logger, Tabular, Watch, Watched, opened
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
 
-class CSV(Logger):
+class CSV(Tabular):
     """metrics.csv in the run's folder: a line a step, a column a metric; a step logged again replaces its values.
     Tables go to tables/; pictures lie in the run's folder anyway."""
 
@@ -45,25 +45,10 @@ class CSV(Logger):
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
 
-    def image(self, name, picture, step):
-        pass
-
     def table(self, name, columns, rows, step):
         path = self.path.parent / "tables" / f"{name.replace('/', '_')}-{step:09}.csv"
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *rows])
-
-    def histogram(self, name, bars, step):
-        pass
-
-    def summary(self, values, step):
-        pass
-
-    def finish(self):
-        return None
-
-    def together(self, folders):
-        return None
 
 
 class TensorBoard(Logger):
