@@ -16,7 +16,8 @@ from denoiselab.files import CONF
 from denoiselab.launch import search as searching
 from denoiselab.launch.history import History
 from denoiselab.search import methods, needed, results
-from denoiselab.search.space import Choice, Condition, Real, Whole, made
+from denoiselab.search.grammar import made
+from denoiselab.search.space import Choice, Condition, Real, Whole
 from denoiselab.spec import Refused
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed: pip install denoiselab[optuna]")

@@ -239,12 +239,12 @@ class Search(Sweeper):
         from omegaconf import OmegaConf
 
         from denoiselab.launch import arms, search
-        from denoiselab.search import space
+        from denoiselab.search import grammar
 
         parsed = OverridesParser.create().parse_overrides(arguments)
         typed = [each for each in parsed if not arms.command_key(each.input_line or "")]
         params = OmegaConf.to_container(self.params) if OmegaConf.is_config(self.params) else self.params
-        found, fixed = space.made(typed, params)
+        found, fixed = grammar.made(typed, params)
         given = {key: list(value) if OmegaConf.is_list(value) else value for key, value in self.given.items()}
         asked = search.checked(found, fixed, self.config, given)
         folder = search.place(asked, self.config, self.study)
