@@ -121,8 +121,8 @@ def test_a_driver_without_a_sign_of_life_loses_its_cells(tmp_path):
         assert quiet.claim(lost)
         for now[0], free in ((0.0, False), (99.0, False)):
             assert second.claim(task) == free
-        quiet.beat()  # it lives
-        os.utime(quiet.place(quiet.driver), ns=(1, 1))
+        quiet.lease.beat()  # it lives
+        os.utime(quiet.lease.place(quiet.lease.driver), ns=(1, 1))
         for now[0], free in ((150.0, False), (249.0, False), (251.0, True)):
             assert second.claim(task) == free
         quiet.settle(ended(lost, "completed"))  # not its to say any more
@@ -151,8 +151,8 @@ def test_hosts_whose_clocks_differ_agree(tmp_path, monkeypatch):
             with on(name):
                 drivers[name] = stack.enter_context(joined(tmp_path))
         early, late = drivers.values()
-        assert early.driver.startswith(f"early-{os.getpid()}-")
-        assert late.driver.startswith(f"late-{os.getpid()}-")
+        assert early.lease.driver.startswith(f"early-{os.getpid()}-")
+        assert late.lease.driver.startswith(f"late-{os.getpid()}-")
         tasks = [cell(tmp_path, name) for name in "abc"]
         with on("late"):
             assert late.claim(tasks[0])
@@ -240,7 +240,7 @@ from denoiselab.launch.ledger import joined
 with joined(Path(FOLDER)) as ledger:
     for n in range(100):
         with ledger.locked() as append:
-            append(ledger.event(f"{ledger.pid}/{n}", "failed", 1, why="x" * 500))
+            append(ledger.event(f"{ledger.lease.pid}/{n}", "failed", 1, why="x" * 500))
 """
 
 

@@ -300,13 +300,13 @@ def test_a_trial_of_a_living_driver_is_left_alone_and_one_of_a_dead_driver_is_ta
     search, folder, _ = asked(tmp_path, "hydra.sweeper.n_trials=3")
     study = searching.begun(search, folder)
     with searching.ledger.joined(folder) as other:
-        theirs = searching.Trials(search, folder, study, other.driver).asked(False)
+        theirs = searching.Trials(search, folder, study, other.lease.driver).asked(False)
         with searching.ledger.joined(folder) as hand:
-            mine = searching.Trials(search, folder, study, hand.driver)
+            mine = searching.Trials(search, folder, study, hand.lease.driver)
             assert [*theirs, *mine.asked(False)] == [0, 1]
             assert mine.others()
     with searching.ledger.joined(folder) as hand:
-        heir = searching.Trials(search, folder, study, hand.driver)
+        heir = searching.Trials(search, folder, study, hand.lease.driver)
         assert heir.asked(False) == theirs
     assert ran(tmp_path, "hydra.sweeper.n_trials=3")[0][0] == (0, tuple(theirs[0]))
     assert [number for number, *_ in trials(folder)] == [0, 1, 2]

@@ -7,31 +7,22 @@ trial of a search that was stopped early), `attempt`, `driver`, `host` and `pid`
 kernel's lock (flock) on it: so a reader finds whole lines, and of two drivers that want a cell one gets it. Half a
 line, left where a disk was full or a machine lost power, is skipped.
 
-A cell that runs is leased to its driver, which holds a lock on drivers/HOST-PID-TIME of that folder as long as it
-lives, and touches the file once a second. A lease is free when that lock is, or when the file was not touched for
-`LEASE` seconds of the one who watches. No machine's clock is compared with another's, and no process is known by its
-number or its host: a time is what the server of the files says when a driver touches its own, and how long a driver was
-quiet is measured by one clock. The run's own lock (denoiselab.run.lock) still
-stands between a job whose driver lost its lease and the job of the next: the later one waits, and finds what the first
-one did.
+A cell that runs is leased to its driver (denoiselab.launch.lease).
 
 Promised on local disks, and on NFS where flock goes to the server (version 4, or 3 with lockd; not `nolock`,
-`local_lock=flock`): a lock there also brings what others wrote, and opening a file its time (attributes may be a minute
-old otherwise, of which `LEASE` is the double). Not promised: two machines that see different servers under one path,
-and a server whose own clock jumps back, which makes seconds of jobs too few and nothing else. Where a file system has
-no locks, a sweep is refused.
+`local_lock=flock`): a lock there also brings what others wrote, and opening a file its time. Not promised: two machines
+that see different servers under one path. Where a file system has no locks, a sweep is refused.
 """
 
 import fcntl
 import json
 import os
-import socket
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from denoiselab.launch.book import Book
 from denoiselab.launch.history import (
     COMPLETED,
     ENDED,
@@ -45,66 +36,21 @@ from denoiselab.launch.history import (
     changed,
     held,
 )
+from denoiselab.launch.lease import LEASE, Lease
 from denoiselab.launch.task import Task
-from denoiselab.run import lock
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Failed, Refused
 
-LEASE = 120.0  # seconds without a sign of life after which a driver's cells are free
 LONGEST = 500  # letters of a reason
 LOST = "its driver ended"  # without a word, and with it the job
-
-
-class Book(ABC):
-    """What a pool asks before it starts a job, and tells when one ends."""
-
-    @abstractmethod
-    def follow(self, tasks: list[Task]) -> None:
-        """Learns what others did: a task that one of them ended gets its state; one that runs there, `elsewhere`."""
-
-    @abstractmethod
-    def claim(self, task: Task) -> bool:
-        """May this one start it, now? If not, the task's state or `elsewhere` says why."""
-
-    @abstractmethod
-    def settle(self, task: Task) -> None:
-        """It has ended."""
-
-    @abstractmethod
-    def spent(self) -> float:
-        """Seconds of all jobs."""
-
-
-class Nothing(Book):
-    """For a job that no other driver can have."""
-
-    def follow(self, tasks):
-        pass
-
-    def claim(self, task):
-        return True
-
-    def settle(self, task):
-        pass
-
-    def spent(self):
-        return 0.0
 
 
 class Ledger(Book):
     """A driver's hand in the ledger of the sweep in `folder`. Made by `joined`."""
 
     def __init__(self, folder: Path, lease: float = LEASE, clock: Callable[[], float] = time.monotonic):
-        self.folder, self.lease, self.clock = folder, lease, clock
-        self.history = History(folder)
-        self.host, self.pid = socket.gethostname(), os.getpid()
-        self.driver = f"{self.host}-{self.pid}-{time.time_ns():x}"
-        self.beat = lock.Pulse(self.place(self.driver))
+        self.folder, self.history, self.lease = folder, History(folder), Lease(folder, lease, clock)
         self.began = 0  # events before it came
-        self.pulses: dict[str, tuple[int, float]] = {}  # of other drivers: the last one, and when it was first seen
-
-    def place(self, driver: str) -> Path:
-        return self.folder / "drivers" / driver
 
     # -- the file
 
@@ -123,7 +69,7 @@ class Ledger(Book):
             ) from e
 
     def append(self, file, events: Iterable[dict]) -> None:
-        text = "".join(json.dumps({"time": round(self.now(), 3), **event}) + "\n" for event in events)
+        text = "".join(json.dumps({"time": round(self.lease.now(), 3), **event}) + "\n" for event in events)
         if not text:
             return
         end = file.seek(0, os.SEEK_END)
@@ -132,38 +78,18 @@ class Ledger(Book):
         os.fsync(file.fileno())
         self.history.read()
 
-    # -- drivers
-
-    def now(self) -> float:
-        """The file server's time, by touching this driver's own file."""
-        place = self.place(self.driver)
-        with suppress(OSError):
-            os.utime(place)
-            return place.stat().st_mtime
-        return time.time()
-
-    def lives(self, driver: str) -> bool:
-        """Does a driver hold its lease?"""
-        if driver == self.driver:
-            return True
-        if not held(self.place(driver)):
-            return False
-        now = self.clock()
-        pulse = changed(self.place(driver))
-        if self.pulses.get(driver, (None, 0))[0] != pulse:
-            self.pulses[driver] = pulse, now
-        return now - self.pulses[driver][1] < self.lease
+    # -- what it says
 
     def lost(self, key: str, cell: Entry) -> dict:
         """The end of an attempt whose driver has gone without a word."""
-        last = changed(self.place(cell.driver)) / 1e9 or cell.since
+        last = changed(self.lease.place(cell.driver)) / 1e9 or cell.since
         seconds = round(max(last - cell.since, 0.0), 3)
         return {"cell": key, "state": PREEMPTED, "attempt": cell.attempts, "driver": cell.driver, "host": cell.host,
                 "pid": cell.pid, "seconds": seconds, "why": LOST}  # fmt: skip
 
     def event(self, key: str, state: str, attempt: int, **more) -> dict:
-        return {"cell": key, "state": state, "attempt": attempt, "driver": self.driver, "host": self.host,
-                "pid": self.pid, **more}  # fmt: skip
+        return {"cell": key, "state": state, "attempt": attempt, "driver": self.lease.driver, "host": self.lease.host,
+                "pid": self.lease.pid, **more}  # fmt: skip
 
     # -- a sweep
 
@@ -172,7 +98,7 @@ class Ledger(Book):
         with self.locked() as append:
             cells = self.history.cells
             for key, cell in list(cells.items()):
-                if cell.state == RUNNING and not self.lives(cell.driver):
+                if cell.state == RUNNING and not self.lease.lives(cell.driver):
                     append(self.lost(key, cell))
             for task in tasks:
                 cell = cells[task.key]
@@ -191,15 +117,17 @@ class Ledger(Book):
                 task.attempts, task.seconds = cell.attempts, cell.seconds
             self.began = self.history.events
             for left in self.folder.glob("drivers/*"):
-                if left.name != self.driver and not held(left):
+                if left.name != self.lease.driver and not held(left):
                     left.unlink(missing_ok=True)
 
     def follow(self, tasks):
-        self.beat()
+        self.lease.beat()
         cells = self.history.read()
-        alive = {name: self.lives(name) for name in {cell.driver for cell in cells.values() if cell.state == RUNNING}}
+        alive = {
+            name: self.lease.lives(name) for name in {cell.driver for cell in cells.values() if cell.state == RUNNING}
+        }
         busy = {cell.fit: cell for cell in cells.values()
-                if cell.state == RUNNING and cell.driver != self.driver and alive[cell.driver]}  # fmt: skip
+                if cell.state == RUNNING and cell.driver != self.lease.driver and alive[cell.driver]}  # fmt: skip
         for task in tasks:
             cell = cells[task.key]
             if self.ended_elsewhere(cell):
@@ -213,7 +141,7 @@ class Ledger(Book):
 
     def ended_elsewhere(self, cell: Entry) -> bool:
         """Did another driver end it since this one came?"""
-        return cell.at > self.began and cell.driver != self.driver and cell.state in ENDED
+        return cell.at > self.began and cell.driver != self.lease.driver and cell.state in ENDED
 
     def claim(self, task):
         with self.locked() as append:
@@ -223,8 +151,8 @@ class Ledger(Book):
                 task.elsewhere = said(cell)
                 return False
             for key, other in list(cells.items()):
-                if other.state == RUNNING and other.driver != self.driver and task.fit == other.fit:
-                    if self.lives(other.driver):
+                if other.state == RUNNING and other.driver != self.lease.driver and task.fit == other.fit:
+                    if self.lease.lives(other.driver):
                         task.elsewhere = said(other)
                         return False
                     append(self.lost(key, other))
@@ -242,7 +170,7 @@ class Ledger(Book):
     def settle(self, task):
         with self.locked() as append:
             cell = self.history.cells[task.key]
-            if cell.state != RUNNING or cell.driver != self.driver:
+            if cell.state != RUNNING or cell.driver != self.lease.driver:
                 return  # the lease was lost: who has it now says how it ends
             state = task.state if task.state in (*ENDED, PREEMPTED) else PENDING
             append(self.event(
@@ -258,7 +186,7 @@ class Ledger(Book):
         with self.locked() as append:
             for task in tasks:
                 cell = self.history.cells[task.key]
-                if cell.state == RUNNING and not self.lives(cell.driver):
+                if cell.state == RUNNING and not self.lease.lives(cell.driver):
                     append(self.lost(task.key, cell))
                 elif cell.state in (COMPLETED, FAILED) and not self.ended_elsewhere(cell):
                     append(self.event(task.key, PENDING, cell.attempts))
@@ -266,13 +194,13 @@ class Ledger(Book):
     def runs(self, task: Task) -> bool:
         """Does a driver that lives work on this very cell?"""
         cell = self.history.read()[task.key]
-        return cell.state == RUNNING and self.lives(cell.driver)
+        return cell.state == RUNNING and self.lease.lives(cell.driver)
 
     def missed(self, task: Task, why: str) -> None:
         """The job that had a cell is gone: what it did not say itself is said now."""
         with self.locked() as append:
             cell = self.history.cells[task.key]
-            if (cell.state == RUNNING and self.lives(cell.driver)) or self.ended_elsewhere(cell):
+            if (cell.state == RUNNING and self.lease.lives(cell.driver)) or self.ended_elsewhere(cell):
                 return
             task.attempts, task.seconds = cell.attempts, cell.seconds
             task.locate()
@@ -296,7 +224,7 @@ class Ledger(Book):
 def joined(folder: Path, **more) -> Iterator[Ledger]:
     """A hand in the ledger of a sweep, for as long as the block lasts. Raises `Refused` where it cannot be."""
     ledger = Ledger(folder, **more)
-    place = ledger.place(ledger.driver)
+    place = ledger.lease.place(ledger.lease.driver)
     with ExitStack() as stack:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ class Joblib(Crew):
     def end(self, queue: list[Task], book: Ledger) -> None:
         """The processes that train save what they have, before joblib kills them."""
         own = {cell.pid for task in queue if book.runs(task) for cell in [book.history.cells[task.key]]
-               if cell.host == book.host and cell.pid != book.pid}  # fmt: skip
+               if cell.host == book.lease.host and cell.pid != book.lease.pid}  # fmt: skip
         for pid in own:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
-from denoiselab.launch.ledger import Book, Nothing
+from denoiselab.launch.book import Book, Nothing
 from denoiselab.launch.task import Task
 from denoiselab.run.signals import INTERRUPTED, PREEMPTED, handled
 from denoiselab.spec import Refused

@@ -239,7 +239,7 @@ def run(search: Search, folder: Path, config: DictConfig, launch: Callable[[Sequ
     with open_dict(config):
         config.trial.study = str(folder)
     with ledger.joined(folder) as hand:
-        trials = Trials(search, folder, study, hand.driver)
+        trials = Trials(search, folder, study, hand.lease.driver)
         try:
             while not stopped:
                 if asked := trials.asked(retry):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from denoiselab.launch import ledger, server
+from denoiselab.launch.book import Nothing
 from denoiselab.launch.history import held
 from denoiselab.launch.pool import STOPPING, Limits, Pool, Stopped, gpus, stop
 from denoiselab.launch.seat import Seat
@@ -74,7 +75,7 @@ def drive(work: Work, seat: Seat | None = None, nodes: int = 1, tell=tell) -> tu
                 seat.dismiss()
             return 0, None
         if seat:
-            task.seat = seat.called(book.driver, nodes)
+            task.seat = seat.called(book.lease.driver, nodes)
         server.asked(context, bool)  # until all is imported: who has claimed a cell shows signs of life
         pool = Pool(context, work.limits, gpus() if task.gpu else [], tell, book, work.budget)
         try:
@@ -97,7 +98,7 @@ def wanted(book: ledger.Ledger, task: Task) -> bool:
     return task.state == "waiting"
 
 
-class Following(ledger.Nothing):
+class Following(Nothing):
     """A rank works as long as the driver of the first one does."""
 
     def __init__(self, place: Path):
