@@ -10,8 +10,7 @@ from test_writer import PLANS, V, built, question
 from writing import Whole
 
 from denoiselab.architecture.base import Recomputed
-from denoiselab.denoiser import Decodes, Logits
-from denoiselab.denoiser.parameterization import Writing
+from denoiselab.denoiser import Decodes, Logits, Writing
 from denoiselab.posterior import Categorical
 from denoiselab.sampler import Autoregressive, Beam
 from denoiselab.schedule import Constant

@@ -1,27 +1,21 @@
 """Denoisers: what the network says, turned into a posterior about clean data. `base` has the theory."""
 
 from denoiselab.denoiser.base import At, Decodes, Denoiser, Detects, Spread
-from denoiselab.denoiser.head import Head, Judgement, Large, Learned, LearnedLog, Logits, Point
-from denoiselab.denoiser.parameterization import (
+from denoiselab.denoiser.continuous import (
     X0,
     Coefficients,
     Continuous,
-    Electra,
     Epsilon,
     Karras,
     Mu,
-    NextToken,
     OfCoefficients,
-    Parameterization,
-    Replaced,
     Residual,
-    Subs,
-    TokenLogits,
-    Tokens,
     V,
     Velocity,
-    Writing,
 )  # fmt: skip
+from denoiselab.denoiser.head import Head, Judgement, Large, Learned, LearnedLog, Logits, Point
+from denoiselab.denoiser.parameterization import Parameterization
+from denoiselab.denoiser.tokens import Electra, NextToken, Replaced, Subs, TokenLogits, Tokens, Writing
 from denoiselab.denoiser.wrappers import Bounded, Clipped, Detecting, Substituted
 
 __all__ = [
