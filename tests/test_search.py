@@ -13,8 +13,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from denoiselab.files import CONF
+from denoiselab.launch import ledger, searched
 from denoiselab.launch import search as searching
 from denoiselab.launch.history import History
+from denoiselab.launch.trials import Trials, batches
 from denoiselab.search import methods, needed, results
 from denoiselab.search.grammar import made
 from denoiselab.search.space import Choice, Condition, Real, Whole
@@ -181,8 +183,8 @@ def asked(root, *words, typed=SPACE):
     given = OmegaConf.to_container(config.hydra.sweeper)
     given |= {group: instantiate(given[group]) for group in ("sampler", "pruner")}
     found, fixed = space(*typed, params=given["params"])
-    search = searching.checked(found, fixed, config, given)
-    return search, searching.place(search, config, given["study"]), config
+    search = searched.checked(found, fixed, config, given)
+    return search, searched.place(search, config, given["study"]), config
 
 
 def value(words):
@@ -299,14 +301,14 @@ def test_a_study_goes_on_with_more_trials(tmp_path):
 def test_a_trial_of_a_living_driver_is_left_alone_and_one_of_a_dead_driver_is_taken_over(tmp_path):
     search, folder, _ = asked(tmp_path, "hydra.sweeper.n_trials=3")
     study = searching.begun(search, folder)
-    with searching.ledger.joined(folder) as other:
-        theirs = searching.Trials(search, folder, study, other.lease.driver).asked(False)
-        with searching.ledger.joined(folder) as hand:
-            mine = searching.Trials(search, folder, study, hand.lease.driver)
+    with ledger.joined(folder) as other:
+        theirs = Trials(search, folder, study, other.lease.driver).asked(False)
+        with ledger.joined(folder) as hand:
+            mine = Trials(search, folder, study, hand.lease.driver)
             assert [*theirs, *mine.asked(False)] == [0, 1]
             assert mine.others()
-    with searching.ledger.joined(folder) as hand:
-        heir = searching.Trials(search, folder, study, hand.lease.driver)
+    with ledger.joined(folder) as hand:
+        heir = Trials(search, folder, study, hand.lease.driver)
         assert heir.asked(False) == theirs
     assert ran(tmp_path, "hydra.sweeper.n_trials=3")[0][0] == (0, tuple(theirs[0]))
     assert [number for number, *_ in trials(folder)] == [0, 1, 2]
@@ -323,8 +325,8 @@ def test_a_batch_is_cut_where_numbers_do_not_follow():
     numbers = {}
     for number, found in cut.items():
         numbers[number] = []
-        assert [*searching.batches(numbers)] == found
-    assert [*searching.batches({})] == []
+        assert [*batches(numbers)] == found
+    assert [*batches({})] == []
 
 
 def test_the_grid_of_a_search_is_whole(tmp_path):

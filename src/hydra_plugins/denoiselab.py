@@ -238,7 +238,7 @@ class Search(Sweeper):
     def sweep(self, arguments):
         from omegaconf import OmegaConf
 
-        from denoiselab.launch import arms, search
+        from denoiselab.launch import arms, search, searched
         from denoiselab.search import grammar
 
         parsed = OverridesParser.create().parse_overrides(arguments)
@@ -246,8 +246,8 @@ class Search(Sweeper):
         params = OmegaConf.to_container(self.params) if OmegaConf.is_config(self.params) else self.params
         found, fixed = grammar.made(typed, params)
         given = {key: list(value) if OmegaConf.is_list(value) else value for key, value in self.given.items()}
-        asked = search.checked(found, fixed, self.config, given)
-        folder = search.place(asked, self.config, self.study)
+        asked = searched.checked(found, fixed, self.config, given)
+        folder = searched.place(asked, self.config, self.study)
         search.tried(asked, folder, self.loader, self.config)
         if self.config.dry_run:
             return search.dry(asked, self.config, self.launched)
