@@ -5,11 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import AnyLength, Architecture, Attends, Features, Writer, leaving_out, writing
+from denoiselab.architecture.base import AnyLength, Architecture, Attends, Writer, leaving_out, writing
 from denoiselab.architecture.blocks import CrossBlock, Kept, Read, looked_at, readable
-from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
+from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning
 from denoiselab.architecture.positions import ROTARY, Positions
-from denoiselab.architecture.transformer import Encoder, Vocabulary, shared
+from denoiselab.architecture.transformer import Reader, shared
 from denoiselab.spec import Refused, Spec
 
 
@@ -42,14 +42,9 @@ class Memory(NamedTuple):
     vector: Tensor | None  # (B, width): of time and conditioning
 
 
-class EncoderDecoderNetwork(Writer, Attends, Features):
+class EncoderDecoderNetwork(Writer, Attends, Reader):
     def __init__(self, spec: Spec, plan: EncoderDecoder):
-        super().__init__()
-        self.vocabulary = Vocabulary(spec, plan.width)
-        self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
-        self.encoder = Encoder(
-            plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
-        )
+        super().__init__(spec, plan)
         size = plan.width // plan.heads
         self.positions = plan.positions.build(plan.heads, size, spec.target[0], causal=True)
         self.across = plan.positions.across(plan.heads, size, max(spec.shape[0], spec.target[0]))
@@ -62,14 +57,13 @@ class EncoderDecoderNetwork(Writer, Attends, Features):
             block.silence()
 
     def encode(self, x, noise, *, valid=None, **context):
-        valid, (vector, sequence, mask) = readable(valid), self.embed(noise, context)
-        h = self.encoder(self.vocabulary(x, vector), valid, sequence, mask)
+        valid = readable(valid)
+        h, vector = self.read(x, noise, valid, context)
         turn = self.turned(torch.arange(x.shape[1], device=x.device))
         return Memory(tuple(block.cross.kept(h, turn) for block in self.blocks), valid, vector)
 
     def features(self, x, noise, *, valid=None, prefix=None, **context):
-        vector, sequence, mask = self.embed(noise, context)
-        return self.encoder(self.vocabulary(x, vector), readable(valid), sequence, mask)
+        return self.read(x, noise, readable(valid), context)[0]
 
     def forward(self, x, noise, *, prefix, **context):
         memory = self.encode(x, noise, **context)

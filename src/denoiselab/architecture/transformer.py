@@ -1,5 +1,7 @@
 """The Transformer encoder on tokens."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -99,8 +101,10 @@ class Encoder(nn.Module):
         return self.norm(h)
 
 
-class TransformerNetwork(Selective, Features):
-    def __init__(self, spec: Spec, plan: Transformer):
+class Reader(Features):
+    """What reads a text: a vocabulary, what joins each token, and an encoder, by the sizes of a plan."""
+
+    def __init__(self, spec: Spec, plan: Architecture):
         super().__init__()
         self.vocabulary = Vocabulary(spec, plan.width)
         self.embed = Embedding(plan.time, plan.conditioning, spec, plan.width)
@@ -108,6 +112,16 @@ class TransformerNetwork(Selective, Features):
             plan.width, plan.layers, plan.heads, plan.dropout, plan.positions, spec.shape[0], self.embed.sequence
         )
 
+    def read(
+        self, x: Tensor, noise: Tensor, look: Tensor | None, context: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, N) to (B, N, width), each looking at what it may, (B, N) or (B, N, N) bool; and the vector that
+        joined each of them, (B, width)."""
+        vector, sequence, mask = self.embed(noise, context)
+        return self.encoder(self.vocabulary(x, vector), look, sequence, mask), vector
+
+
+class TransformerNetwork(Selective, Reader):
     def forward(self, x, noise, **context):
         return self.vocabulary.logits(self.features(x, noise, **context))
 
@@ -117,5 +131,4 @@ class TransformerNetwork(Selective, Features):
     def features(self, x: Tensor, noise: Tensor, *, valid: Tensor | None = None, segment: Tensor | None = None,
                  **context: Tensor) -> Tensor:  # fmt: skip
         """(B, L, width)."""
-        vector, sequence, mask = self.embed(noise, context)
-        return self.encoder(self.vocabulary(x, vector), within(segment, valid), sequence, mask)
+        return self.read(x, noise, within(segment, valid), context)[0]
