@@ -5,109 +5,45 @@ import pytest
 import torch
 import torch.nn.functional as F
 from common import full, keys
+from damage import (
+    ALPHABET,
+    END,
+    FIRST,
+    KEEPING,
+    MASK,
+    MASKED,
+    SHOWN,
+    V,
+    ask,
+    fields,
+    made,
+    same_text,
+    sentinels,
+    spec,
+    texts,
+    ul2,
+    wheres,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from product import content
 
-from denoiselab import build
-from denoiselab.corruption import Batch, Chain, Compared, Damage, Local, Mixture, TokenMask, Written
-from denoiselab.corruption.tokens import (
-    All,
-    Block,
+from denoiselab.corruption import Batch, Compared, Damage, Local, TokenMask, Written
+from denoiselab.corruption.tokens.asked import All, Original, Replaced, Spans, Touched
+from denoiselab.corruption.tokens.shown import (
     Deleted,
-    Entities,
-    GeometricSpans,
     Infilled,
-    Link,
     Mixed,
-    Original,
     PermutedSentences,
     PermutedTokens,
-    PoissonSpans,
-    RandomSpans,
-    Replaced,
     Rotated,
-    Sentences,
     Sentinels,
-    Spans,
-    Suffix,
-    Tokens,
-    Touched,
-    Typos,
-    Words,
-)  # fmt: skip
+)
+from denoiselab.corruption.tokens.spans import GeometricSpans, PoissonSpans, RandomSpans
+from denoiselab.corruption.tokens.typos import Typos
+from denoiselab.corruption.tokens.where import Block, Entities, Sentences, Tokens, Words
 from denoiselab.randomness import Keyed
 from denoiselab.schedule import Constant, Linear
 from denoiselab.spec import Refused, Spec
-
-ALPHABET = [*"abcdefghijklmnopqrstuvwxyzABCDE 0123456789.,é"]
-V = len(ALPHABET)
-MASK, END, FIRST = V, V + 1, V + 2
-CONTEXT = ("valid", "word", "sentence", "entity")
-
-
-def texts(n, length, seed=0):
-    """Ragged rows, among them one without text and one of a single token."""
-    g = torch.Generator().manual_seed(seed)
-    count = torch.randint(0, length + 1, (n, 1), generator=g)
-    count[:3] = torch.tensor([[length], [0], [1]])[:n]
-    valid = torch.arange(length) < count
-    x = torch.randint(V, (n, length), generator=g).masked_fill(~valid, 0)
-    step = torch.rand(n, length, generator=g)
-    word = (step < 0.4).cumsum(1) - (step < 0.4).long()[:, :1]
-    return Batch(x, torch.arange(n), {
-        "valid": valid, "word": word, "sentence": word // 3, "entity": torch.rand(n, length, generator=g) < 0.3,
-    })  # fmt: skip
-
-
-def spec(length):
-    return Spec("tokens", (length,), V, alphabet=tuple(ALPHABET), context=frozenset(CONTEXT))
-
-
-def wheres(mean=3.0):
-    return {
-        "tokens": Tokens(), "words": Words(), "sentences": Sentences(), "entities": Entities(), "block": Block(),
-        "suffix": Suffix(), "random_spans": RandomSpans(mean), "poisson_spans": PoissonSpans(mean),
-        "geometric_spans": GeometricSpans(),
-    }  # fmt: skip
-
-
-MASKED = Mixed(V, 0.0, 0.0)
-
-
-def sentinels():
-    return Sentinels(V, 1000)
-
-
-KEEPING = {
-    "mask": Mixed(V, 0.0, 0.0), "mixed": Mixed(V), "permuted_tokens": PermutedTokens(), "rotated": Rotated(),
-    "permuted_sentences": PermutedSentences(), "typos": Typos(ALPHABET, insertion=0.0, deletion=0.0),
-}  # fmt: skip
-CHANGING = {"sentinels": sentinels(), "infilled": Infilled(V), "deleted": Deleted(), "typos": Typos(ALPHABET)}
-SHOWN = {**KEEPING, **{f"{name}_changing" if name in KEEPING else name: part for name, part in CHANGING.items()}}
-
-
-def made(where, shown, level=0.4):
-    asked = All() if shown in KEEPING.values() else Original()
-    return Damage(Constant(level), V, where, shown, asked)
-
-
-def fields(c):
-    return {**c._asdict(), **c.context, "context": torch.zeros(())}
-
-
-def ask(corruption, batch, t=1.0, seed=0):
-    n = len(batch.x)
-    return corruption(batch, full(n, t), keys(n, seed))
-
-
-def same_text(text, there, x, valid):
-    """Equal up to padding."""
-    width = max(text.shape[1], x.shape[1])
-    a, b = (F.pad(y, (0, width - y.shape[1])) for y in (text.masked_fill(~there, 0), x.masked_fill(~valid, 0)))
-    c, d = (F.pad(y, (0, width - y.shape[1])) for y in (there, valid))
-    return torch.equal(a, b) and torch.equal(c, d)
-
 
 pairs = pytest.mark.parametrize(
     "where, shown", [(w, s) for w in wheres().values() for s in SHOWN.values()],
@@ -397,183 +333,3 @@ def test_more_than_there_is_room_for_is_refused(asked, shown, lost, what):
     damage.accepts(spec(60))
     with pytest.raises(Refused, match=what):
         damage.hidden(batch.x, batch.context["valid"], lost.expand(4, -1), batch.context, keys(4))
-
-
-# -- chains and mixtures
-
-
-def bart(level=0.3):
-    return Chain(V, [Link(Constant(1.0), Sentences(), PermutedSentences()),
-                     Link(Constant(level), PoissonSpans(), Infilled(V))], Original())  # fmt: skip
-
-
-def ul2():
-    def member(where, level):
-        return Damage(Constant(level), V, where, Sentinels(V, 100), Spans())
-
-    return Mixture(V, [member(RandomSpans(3.0), 0.15), member(Suffix(), 0.25), member(RandomSpans(8.0), 0.5)],
-                   [2.0, 1.0, 1.0], ["[R]", "[S]", "[X]"])  # fmt: skip
-
-
-@pytest.mark.parametrize("make", [bart, ul2])
-def test_a_chain_and_a_mixture_give_back_the_text_and_rows_are_independent(make):
-    corruption, batch, r = make(), texts(40, 30), keys(40)
-    agreed = corruption.accepts(spec(30))
-    c = corruption(batch, full(40, 1.0), r)
-    whole = fields(c)
-    assert (c.seen.shape[1:], c.target.shape[1:]) == (agreed.shape, agreed.target)
-    assert c.seen.max() < V + len(agreed.specials)
-    assert same_text(*corruption.rebuilt(c.x_t, c.target, c.context), batch.x, batch.context["valid"])
-    for i in (0, 7, 39):
-        one = Batch(batch.x[i : i + 1], batch.key[i : i + 1], {k: v[i : i + 1] for k, v in batch.context.items()})
-        alone = fields(corruption(one, full(1, 1.0), Keyed(r.key[i : i + 1])))
-        assert all(torch.equal(alone[k][0], whole[k][i]) for k in alone if alone[k].ndim)
-
-
-def test_a_chain_of_one_link_is_damage():
-    batch = texts(20, 30)
-    one = Chain(V, [Link(Constant(0.3), PoissonSpans(), Infilled(V))], Original())
-    a, b = (
-        fields(ask(each, batch)) for each in (one, Damage(Constant(0.3), V, PoissonSpans(), Infilled(V), Original()))
-    )
-    assert all(torch.equal(a[k], b[k]) for k in a)
-
-
-def test_a_chain_knows_what_was_touched_in_the_clean_text():
-    """Tokens change places, then some are masked: where the mask is seen, a token was touched wherever it came from."""
-    x = torch.arange(40)[None].repeat(50, 1)
-    chain = Chain(
-        V, [Link(Constant(0.0), Tokens(), PermutedTokens()), Link(Constant(0.3), Block(), Mixed(V, 0.0, 0.0))], All()
-    )
-    c = ask(chain, Batch(x, torch.arange(50)))
-    assert torch.equal(c.touched, c.seen == MASK)
-    chain = Chain(
-        V, [Link(Constant(1.0), Suffix(), Rotated()), Link(Constant(0.3), Block(), Mixed(V, 0.0, 0.0))], All()
-    )
-    assert ask(chain, Batch(x, torch.arange(50))).touched.all()
-
-
-def test_members_of_a_mixture_are_drawn_by_their_shares_and_told_by_their_mode():
-    n = 4000
-    batch = Batch(torch.randint(V, (n, 32)), torch.arange(n))
-    mixture = ul2()
-    c = ask(mixture, batch)
-    mode = c.seen[:, 0] - (V + 2 + 100)
-    assert mixture.accepts(Spec("tokens", (32,), V)).specials[-3:] == ("[R]", "[S]", "[X]")
-    for i, p in enumerate((0.5, 0.25, 0.25)):
-        assert abs((mode == i).double().mean() - p) < 5 * (p * (1 - p) / n) ** 0.5
-    hit = c.touched.sum(1)
-    assert (hit[mode == 0] == round(32 * 0.15)).all()
-    assert (hit[mode == 1] == 8).all()
-    assert c.touched[mode == 1, 24:].all()
-    assert (hit[mode == 2] == 16).all()
-
-
-# Tay et al., 2022, arXiv:2205.05131, table 1: mean span (None: a quarter of the text, in one piece), rate, mode.
-UL2 = [(3, 0.15, "[R]"), (8, 0.15, "[R]"), (None, 0.25, "[S]"), (3, 0.5, "[X]"), (8, 0.5, "[X]"), (64, 0.15, "[X]"),
-       (64, 0.5, "[X]")]  # fmt: skip
-
-
-def test_the_shipped_mixture_is_the_published_one():
-    mixture = build.make({"corruption": content("corruption", "ul2")}, "corruption", Spec("tokens", (512,), V))
-    links = [member.links[0] for member in mixture.members]
-    got = [(getattr(link.where, "mean", None), link.high, mode) for link, mode in zip(
-        links, content("corruption", "ul2")["modes"], strict=True)]  # fmt: skip
-    assert got == UL2
-    assert [isinstance(link.where, Suffix) for link in links] == [mean is None for mean, *_ in UL2]
-    assert all(isinstance(link.shown, Sentinels) for link in links)
-    assert torch.allclose(mixture.ends.diff(), mixture.ends[:1])
-
-
-def test_members_that_are_asked_otherwise_are_refused():
-    def member(shown, asked):
-        return Damage(Constant(0.15), V, Suffix(), shown, asked)
-
-    for members in ([member(Sentinels(V, 10), Spans()), member(Sentinels(V, 9), Spans())],
-                    [member(Sentinels(V, 10), Spans()), member(Infilled(V), Original())],
-                    [member(Mixed(V), All())]):  # fmt: skip
-        with pytest.raises(Refused, match="asked"):
-            Mixture(V, members, [1.0] * len(members), ["[R]"] * len(members))
-    with pytest.raises(Refused, match="share"):
-        Mixture(V, [member(Sentinels(V, 10), Spans())], [1.0, 2.0], ["[R]"])
-    with pytest.raises(Refused, match="link"):
-        Chain(V, [], Original())
-
-
-# -- rows of several documents
-
-
-def packed(n, length, seed=0):
-    """Ragged rows of several documents, two of them of one token."""
-    batch = texts(n, length, seed)
-    g = torch.Generator().manual_seed(seed + 1)
-    valid = batch.context["valid"]
-    new = (torch.rand(n, length, generator=g) < 0.2) & valid
-    new[:, 0] = False
-    new[:, 3:6] = valid[:, 3:6]
-    segment = new.cumsum(1)
-    segment = torch.where(valid, segment, segment.masked_fill(~valid, -1).amax(1, keepdim=True) + 1)
-    kept = dict(batch.context)
-    for key in ("word", "sentence"):
-        other = (kept[key][:, 1:] != kept[key][:, :-1]) | (segment[:, 1:] != segment[:, :-1])
-        kept[key] = F.pad(other.cumsum(1), (1, 0))
-    return batch._replace(context={**kept, "segment": segment})
-
-
-def documents(batch):
-    """Each document, as a row of its own, and its place: (row, first, last)."""
-    for i, (valid, segment) in enumerate(zip(batch.context["valid"], batch.context["segment"], strict=True)):
-        for number in segment[valid].unique().tolist():
-            places = ((segment == number) & valid).nonzero()[:, 0]
-            yield i, int(places[0]), int(places[-1]) + 1
-
-
-@pytest.mark.parametrize("shown", KEEPING)
-@pytest.mark.parametrize("where", wheres())
-def test_no_damage_crosses_documents_of_a_row(where, shown):
-    """Each document of a row is shown with its own tokens alone."""
-    batch, part = packed(30, 40), KEEPING[shown]
-    typos = Typos(ALPHABET, *[0.0] * 7, transposition=1.0)
-    c = ask(Damage(Constant(0.6), V, wheres()[where], typos if shown == "typos" else part, All()), batch)
-    moves = not isinstance(part, Mixed)
-    for i, a, b in documents(batch):
-        before, after = batch.x[i, a:b], c.seen[i, a:b]
-        if moves:
-            assert torch.equal(before.sort().values, after.sort().values)
-        if shown not in ("typos", "permuted_sentences"):  # which move what lies between
-            assert torch.equal(after[~c.touched[i, a:b]], before[~c.touched[i, a:b]])
-
-
-@pytest.mark.parametrize("where", ["block", "suffix", "words", "sentences", "entities"])
-def test_a_document_is_hit_in_pieces_of_its_own(where):
-    batch = packed(200, 40)
-    ok = batch.context["valid"]
-    hit = wheres()[where](ok, full(200, 0.5), 50, batch.context, keys(200)).touched
-    apart = []
-    for i, a, b in documents(batch):
-        own = hit[i, a:b]
-        runs = int((own & ~F.pad(own, (1, -1))).sum())
-        if where in ("block", "suffix"):
-            assert own.sum() == round((b - a) * 0.5)  # half to even, as torch rounds
-            assert runs <= 1
-            assert where == "block" or own[b - a - int(own.sum()) :].all()
-        elif b < 40 and ok[i, b] and (where != "entities" or batch.context["entity"][i, b - 1 : b + 1].all()):
-            apart.append(bool(hit[i, b - 1]) != bool(hit[i, b]))
-    assert where in ("block", "suffix") or 0.3 < sum(apart) / len(apart) < 0.7  # drawn apart
-
-
-@pytest.mark.parametrize("shown", ["permuted_tokens", "permuted_sentences", "rotated"])
-def test_one_document_a_row_is_damaged_as_text_without_documents(shown):
-    batch = texts(30, 40)
-    one = batch._replace(context={**batch.context, "segment": (~batch.context["valid"]).long()})
-    for where in wheres().values():
-        damage = Damage(Constant(0.6), V, where, SHOWN[shown], All())
-        assert torch.equal(ask(damage, batch).seen, ask(damage, one).seen)
-
-
-def test_what_is_written_of_several_documents_is_refused():
-    several = spec(30).having(context=["segment"])
-    for damage in (Damage(Constant(0.15), V, RandomSpans(), Sentinels(V, 100), Spans()), bart(), ul2()):
-        with pytest.raises(Refused, match=r"data\.layout=padded"):
-            damage.accepts(several)
-    assert "segment" in Damage(Constant(0.15), V, RandomSpans(), Mixed(V), Touched()).accepts(several).context
