@@ -55,3 +55,13 @@ def chromium():
         pytest.skip(f"no browser: install one of {', '.join(browser.NAMES)}")
     with browser.browser() as page:
         yield page
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Who watches jobs that are elsewhere looks often, and waits for no queue."""
+    from denoiselab.launch import away
+
+    monkeypatch.setattr(away, "LOOK", 0.01)
+    monkeypatch.setattr(away, "QUEUE", 0.01)
+    monkeypatch.setattr(away, "LAG", 0.01)

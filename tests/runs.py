@@ -1,5 +1,6 @@
-"""What tests of whole runs share: a tiny cell, what a run left, and processes that can be killed."""
+"""What tests of whole runs share: a tiny cell, what a run or a sweep left, and processes that can be killed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 import torch
 
 from denoiselab.commands.main import run
-from denoiselab.launch import server
+from denoiselab.launch import plan, server
+from denoiselab.launch.history import History
 from denoiselab.launch.order import Order
 from denoiselab.run import checkpoint, record
 
@@ -77,6 +79,31 @@ def equal_runs(resumed, whole):
     assert same(weights(resumed, "best"), weights(whole, "best"))
     assert scores(resumed) == scores(whole)
     assert (resumed / "COMPLETED").exists()
+
+
+def states(folder, key=None):
+    """What the ledger of a sweep says, in order; or of one cell."""
+    lines = (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row["state"] for row in map(json.loads, lines) if key in (None, row["cell"])]
+
+
+def completed_once(folder, cells):
+    """The ledger has each cell once, completed."""
+    history = History(folder).read()
+    assert len(history) == cells
+    for key, one in history.items():
+        assert one.state == "completed"
+        assert states(folder, key).count("completed") == 1
+        assert states(folder, key).count("running") == one.attempts
+
+
+def trials(root):
+    """How the trials of a search ended."""
+    from denoiselab.search import journal
+
+    [folder], kept = plan.found(root), ("words", "state", "why")
+    return [(each.number, each.state.name, each.params, each.values, each.intermediate_values,
+             *map(each.user_attrs.get, kept)) for each in journal.opened(folder).trials]  # fmt: skip
 
 
 def process(code, cwd=None, **environment):

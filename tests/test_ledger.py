@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
-from runs import TINY, equal_runs, marks, process, scores, train
+from runs import TINY, completed_once, equal_runs, marks, process, scores, states, train
 
 from denoiselab.commands.main import run
 from denoiselab.commands.train import plain
@@ -37,12 +37,6 @@ def two(tmp_path):
 
 def entry(folder, task):
     return History(folder).read()[task.key]
-
-
-def states(folder, key=None):
-    """What was written, in order."""
-    rows = [json.loads(line) for line in (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [row["state"] for row in rows if key in (None, row["cell"])]
 
 
 def rows_of(folder):
@@ -429,13 +423,8 @@ def table(said):
     return sorted(found)
 
 
-def completed_once(folder, cells):
-    history = History(folder).read()
-    assert len(history) == cells
-    for key, one in history.items():
-        assert one.state == "completed"
-        assert states(folder, key).count("completed") == 1
-        assert states(folder, key).count("running") == one.attempts
+def logged_once(folder, cells):
+    completed_once(folder, cells)
     for marker in folder.parents[1].rglob("COMPLETED"):
         assert (marker.parent / "log.txt").read_text(encoding="utf-8").count(" completed\n") == 1
 
@@ -448,7 +437,7 @@ def test_drivers_at_once_share_the_cells(drivers, tmp_path):
     assert [each.returncode for each in several] == [0] * drivers, said
     folder = sweep_of(tmp_path)
     assert sorted(states(folder)) == ["completed"] * 6 + ["running"] * 6
-    completed_once(folder, 6)
+    logged_once(folder, 6)
     assert len({tuple(table(each)) for each in said}) == 1
     started = [len(re.findall(r"of 6 started", each)) for each in said]
     assert sum(started) == 6
@@ -473,7 +462,7 @@ def test_a_sweep_whose_driver_is_killed_again_and_again_is_the_sweep_that_nobody
     last = driver(root, "trainer.max_steps=60", cells=MANY)
     said, _ = last.communicate(timeout=900)
     assert last.returncode == 0, said
-    completed_once(sweep_of(root), 24)
+    logged_once(sweep_of(root), 24)
     assert table(said) == table(reference)
     assert len(table(said)) == 24
     assert not [*(sweep_of(root) / "drivers").iterdir()]

@@ -8,14 +8,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from runs import TINY, marks, process, rows, train
+from runs import TINY, marks, process, rows, train, trials
 
 from denoiselab.commands.main import run
 from denoiselab.launch.history import History
 
 pytest.importorskip("optuna", reason="optuna is not installed: pip install denoiselab[optuna]")
 pytest.importorskip("cmaes", reason="cmaes is not installed: pip install denoiselab[optuna]")
-from denoiselab.search import journal
 
 MOONS = ["data=moons", "data.n=40"]
 SEARCH = [*MOONS, "hydra/sweeper=optuna", "optimizer.lr=tag(log,interval(1e-6,1e-1))"]
@@ -25,12 +24,6 @@ PRUNED = ["hydra/sweeper/pruner=median", "hydra.sweeper.pruner.startup=1"]
 def found(root):
     [folder] = Path(root).glob("*/sweeps/*/")
     return folder
-
-
-def trials(root):
-    kept = ("words", "state", "why")
-    return [(each.number, each.state.name, each.params, each.values, each.intermediate_values,
-             *map(each.user_attrs.get, kept)) for each in journal.opened(found(root)).trials]  # fmt: skip
 
 
 def states(folder):
