@@ -99,16 +99,21 @@ class StratifiedGrid(Times):
         return spec.having(Grid)
 
 
+def near(mean: float, std: float, of: str, example: str) -> None:
+    """Refuses a normal distribution of no times at all."""
+    if not (abs(mean) <= FARTHEST and 0 < std <= FARTHEST):
+        raise Refused(
+            f"times.mean and times.std are those of {of}", f"mean={mean} std={std}",
+            f"give a mean of -{FARTHEST:g} to {FARTHEST:g} and a std above 0, such as {example}",
+        )  # fmt: skip
+
+
 class LogitNormal(Times):
     """The logit of t is normal; the loss is not reweighted (Esser et al., 2024, arXiv:2403.03206)."""
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):
         super().__init__()
-        if not (abs(mean) <= FARTHEST and 0 < std <= FARTHEST):
-            raise Refused(
-                "times.mean and times.std are those of the logit of t", f"mean={mean} std={std}",
-                f"give a mean of -{FARTHEST:g} to {FARTHEST:g} and a std above 0, such as mean=0.0 std=1.0",
-            )  # fmt: skip
+        near(mean, std, "the logit of t", "mean=0.0 std=1.0")
         self.mean, self.std = mean, std
 
     def forward(self, place, n, random):
@@ -126,11 +131,7 @@ class KarrasLogNormal(Times):
 
     def __init__(self, schedule: Schedule, mean: float = -1.2, std: float = 1.2):
         super().__init__()
-        if not (abs(mean) <= FARTHEST and 0 < std <= FARTHEST):
-            raise Refused(
-                "times.mean and times.std are those of the logarithm of the noise level", f"mean={mean} std={std}",
-                f"give a mean of -{FARTHEST:g} to {FARTHEST:g} and a std above 0, such as mean=-1.2 std=1.2",
-            )  # fmt: skip
+        near(mean, std, "the logarithm of the noise level", "mean=-1.2 std=1.2")
         self.schedule, self.mean, self.std = schedule, mean, std
 
     def forward(self, place, n, random):

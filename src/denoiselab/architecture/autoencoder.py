@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole, zeroed
+from denoiselab.architecture.base import Architecture, halved, leaving_out, whole, zeroed
 from denoiselab.spec import Refused
 
 FEWEST = 4  # numbers of a latent: of fewer, mean 0 and variance 1 leave nothing
@@ -56,12 +56,7 @@ class Autoencoder(Architecture):
 
     def accepts(self, spec):
         spec = whole(spec.of(("image",), self), self)
-        halvings = len(self.multipliers) - 1
-        if min(spec.shape[1:]) < 2**halvings:
-            raise Refused(
-                f"Autoencoder halves the picture {halvings} times", f"pictures of {spec.shape[1]} x {spec.shape[2]}",
-                f"use at most {min(spec.shape[1:]).bit_length()} multipliers",
-            )  # fmt: skip
+        halved(spec, len(self.multipliers) - 1, self)
         h, w = self.sizes(spec.shape)[-1]
         if self.channels * h * w < FEWEST:
             raise Refused(

@@ -48,6 +48,15 @@ def whole(spec: Spec, who: object) -> Spec:
     return entire(spec, who)
 
 
+def halved(spec: Spec, times: int, who: object) -> None:
+    """Refuses pictures of which too little is left when their sides were halved so many times."""
+    if min(spec.shape[1:]) < 2**times:
+        raise Refused(
+            f"{type(who).__name__} halves the picture {times} times", f"pictures of {spec.shape[1]} x {spec.shape[2]}",
+            f"use at most {min(spec.shape[1:]).bit_length()} multipliers",
+        )  # fmt: skip
+
+
 def writing(spec: Spec, who: object) -> Spec:
     """Refuses a corruption that asks for no text to be written token by token."""
     if "prefix" not in spec.of(("tokens",), who).context:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiselab.architecture.base import Architecture, leaving_out, whole, zeroed
+from denoiselab.architecture.base import Architecture, halved, leaving_out, whole, zeroed
 from denoiselab.architecture.blocks import Attention
 from denoiselab.architecture.conditioning import UNCONDITIONAL, Conditioning, Embedding
 from denoiselab.spec import Refused, Spec
@@ -52,12 +52,7 @@ class UNet(Architecture):
 
     def accepts(self, spec):
         spec = whole(spec.of(("image",), self), self)
-        halvings = len(self.multipliers) - 1
-        if min(spec.shape[1:]) < 2**halvings:
-            raise Refused(
-                f"UNet halves the picture {halvings} times", f"pictures of {spec.shape[1]} x {spec.shape[2]}",
-                f"use at most {min(spec.shape[1:]).bit_length()} multipliers",
-            )  # fmt: skip
+        halved(spec, len(self.multipliers) - 1, self)
         return self.conditioning.accepts(spec)
 
     def build(self, spec):
