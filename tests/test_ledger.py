@@ -48,6 +48,14 @@ def ended(task, state, why=""):
     return task
 
 
+def results(task):
+    """As a run leaves them."""
+    task.folder.mkdir(parents=True)
+    said = {"score": task.score, "metrics": {"val/loss": {"value": 1.5}}}
+    (task.folder / "summary.json").write_text(json.dumps(said), encoding="utf-8")
+    (task.folder / "COMPLETED").touch()
+
+
 # -- leases
 
 
@@ -82,6 +90,18 @@ def test_what_another_driver_ended_is_ended(state, two, tmp_path):
     assert "a reason (on " in theirs.why
     assert theirs.seconds == 2.0
     assert states(tmp_path) == ["running", state]
+
+
+def test_what_another_driver_completed_while_cells_were_judged_is_not_completed_twice(two, tmp_path):
+    first, second = two
+    mine, theirs = cell(tmp_path), cell(tmp_path)
+    assert first.claim(mine)
+    results(mine)
+    first.settle(ended(mine, "completed"))
+    second.begin([theirs], retry=False)
+    assert theirs.state == "finished before"
+    assert theirs.value == 1.5
+    assert states(tmp_path) == ["running", "completed"]
 
 
 def test_what_another_driver_had_to_leave_is_taken_over(two, tmp_path):

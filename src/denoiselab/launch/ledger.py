@@ -102,6 +102,8 @@ class Ledger(Book):
                     append(self.lost(key, cell))
             for task in tasks:
                 cell = cells[task.key]
+                if task.state == "waiting" and cell.state == COMPLETED and task.done():
+                    task.state = "finished before"  # by another driver, since the cells were judged
                 if task.state == "finished before" and cell.state not in (COMPLETED, RUNNING):
                     append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,
                                       log=self.relative(task.log())))  # fmt: skip
@@ -156,8 +158,7 @@ class Ledger(Book):
                         task.elsewhere = said(other)
                         return False
                     append(self.lost(key, other))
-            task.locate()
-            if task.config.get("rerun") is False and task.results is not None:
+            if task.done():
                 # Its driver was killed between the last line of the run and the ledger's.
                 task.state, task.attempts, task.seconds = "completed", cell.attempts, cell.seconds
                 append(self.event(task.key, COMPLETED, cell.attempts, fit=task.fit, value=task.value,

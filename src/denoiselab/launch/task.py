@@ -103,6 +103,11 @@ class Task:
         """Another command may have made the folder since the cells were checked, under another readable name."""
         self.folder = next(iter(sorted(self.folder.parent.glob(f"*-{self.fit}"))), self.folder)
 
+    def done(self) -> bool:
+        """Are there results by now, which are not to be made anew?"""
+        self.locate()
+        return self.config.get("rerun") is False and self.results is not None
+
     def start(self, context: BaseContext, threads: int, grace: float, temporary: str) -> None:
         self.state, self.began, self.moved = "running", time.monotonic(), time.monotonic()
         self.locate()
