@@ -106,30 +106,32 @@ class Tokens(Where):
         return spec
 
 
-class Words(Where):
-    """Each word by itself, all of its tokens at once: whole word masking. `word` (B, L) in the context numbers them."""
+class Numbered(Where):
+    """Each of what the context numbers by itself, all of its tokens at once."""
+
+    of: str  # in the context, (B, L): the number of what each token belongs to
+    fix: str
 
     def __call__(self, ok, rate, spans, context, random):
-        return Hit(random.chance(rate[:, None], ok.shape).gather(1, context["word"]) & ok)
+        return Hit(random.chance(rate[:, None], ok.shape).gather(1, context[self.of]) & ok)
 
     def reach(self, length, low, high):
         return alone(length, high)
 
     def accepts(self, spec):
-        return knows(spec, self, "word", "add data.marks=[word], or data.marks=[word,sentence]; or use where=tokens")
+        return knows(spec, self, self.of, self.fix)
 
 
-class Sentences(Where):
-    """Each sentence by itself, all of its tokens at once. `sentence` (B, L) in the context numbers them."""
+class Words(Numbered):
+    """Each word by itself: whole word masking. `word` (B, L) in the context numbers them."""
 
-    def __call__(self, ok, rate, spans, context, random):
-        return Hit(random.chance(rate[:, None], ok.shape).gather(1, context["sentence"]) & ok)
+    of, fix = "word", "add data.marks=[word], or data.marks=[word,sentence]; or use where=tokens"
 
-    def reach(self, length, low, high):
-        return alone(length, high)
 
-    def accepts(self, spec):
-        return knows(spec, self, "sentence", "add data.marks=[sentence]; or use where=tokens")
+class Sentences(Numbered):
+    """Each sentence by itself. `sentence` (B, L) in the context numbers them."""
+
+    of, fix = "sentence", "add data.marks=[sentence]; or use where=tokens"
 
 
 class Entities(Where):
