@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import tokenizers
 import torch
 
 from denoiselab.data.tokenizer import Tokenizer, places
+from denoiselab.data.tokenizer_file import opened
 from denoiselab.files import cache, replacing
 from denoiselab.spec import Refused
 
@@ -216,53 +216,21 @@ class TokenizerFile(Subword):
         found = self.model.encode(text, add_special_tokens=False)
         return np.maximum.accumulate(np.array([a for a, _ in found.offsets], np.int64))
 
+    @cached_property
+    def strange_id(self) -> int | None:
+        """The id of the file's unknown token, if it has one."""
+        model = json.loads(self.model.to_str())["model"]
+        return self.model.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+
     def unknown(self, text):
         """What the file's unknown token stands for, or where it has none, what is left out."""
-        model = json.loads(self.model.to_str())["model"]
-        strange = self.model.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+        strange = self.strange_id
         if strange is None:
             lost = {c for c in set(text) if not c.isspace() and not len(self.encode(c))}
             return Counter(c for c in text if c in lost)
         found = self.model.encode(text, add_special_tokens=False)
         places = (range(*o) for i, o in zip(found.ids, found.offsets, strict=True) if i == strange)
         return Counter(text[i] for place in places for i in place if not text[i].isspace())
-
-
-def opened(path: str | None) -> tokenizers.Tokenizer:
-    """The tokenizer in a file; raises `Refused` where there is none."""
-    fix = "give codec.path=FILE, a tokenizer.json as `tokenizers` or save_pretrained of `transformers` writes it"
-    if path is None:
-        raise Refused("codec=tokenizer_file reads a tokenizer from a file", "codec.path=null", fix)
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise Refused(f"codec.path says that a tokenizer lies at {file}",
-                      "a folder is there" if file.is_dir() else "nothing is there", fix)  # fmt: skip
-    try:
-        text = file.read_bytes().decode("utf-8")
-        model = tokenizers.Tokenizer.from_str(text)
-    except UnicodeDecodeError as error:
-        raise Refused(f"{file} is no tokenizer file: it is no text", f"{error}"[:200], fix) from None
-    except Exception as error:  # the library raises nothing more special
-        raise Refused(f"{file} is no tokenizer file", strange(text, f"{error}"), fix) from None
-    if not model.get_vocab_size():
-        raise Refused(f"{file} is a tokenizer without a vocabulary", "0 tokens", fix)
-    model.no_truncation()
-    model.no_padding()
-    return model
-
-
-def strange(text: str, error: str) -> str:
-    """What a file holds that is no tokenizer, in words."""
-    try:
-        found = json.loads(text)
-    except ValueError as e:
-        return f"no JSON: {e}"[:200]
-    if not isinstance(found, dict):
-        return f"JSON, but no object: {text.strip()[:60]}"
-    if not isinstance(found.get("model"), dict):
-        keys = ", ".join([*found][:8]) or "none"
-        return f"a JSON object without a model in it; its keys are {keys}"[:200]
-    return f"a model of type {found['model'].get('type')}: {error.splitlines()[0]}"[:200]
 
 
 def cached(kind: str, content: str, make) -> tokenizers.Tokenizer:
