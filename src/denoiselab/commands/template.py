@@ -45,7 +45,7 @@ def complete(run, asked: dict, name: str | None, sampler, wish: dict) -> None:
             line.append(text.replace("\n", "↵"), "bold cyan" if new else "")
         console.print(line)
     if n > 1 and Generates not in agreed.facts:
-        console.print("all are the likeliest answer: this run generates nothing", style="dim")
+        console.print("all are alike: each hole has its likeliest answer, and nothing is drawn", style="dim")
     console.print(f"{n} completions in {seconds:.1f} s, at most {sampler.calls} network calls each: {folder}")
 
 
