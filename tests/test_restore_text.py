@@ -298,6 +298,15 @@ def test_without_colors_a_diff_has_brackets():
     )
 
 
+def test_names_with_brackets_are_no_markup(tmp_path, capsys):
+    path, out = tmp_path / "[red]letter.txt", tmp_path / "[i]" / "[red].txt"
+    path.write_text("u\n", encoding="utf-8")
+    command(opened(), path, out)
+    assert str(out) in capsys.readouterr().out
+    command(opened(), path, tmp_path / "x[" / "i].txt")
+    assert "/i].txt" in capsys.readouterr().out
+
+
 def test_pieces_that_are_counted_have_text(tmp_path, capsys):
     path = tmp_path / "letter.txt"
     path.write_text("u\na\n\nu\n", encoding="utf-8")

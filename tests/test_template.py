@@ -10,12 +10,13 @@ from runs import TINY
 from safetensors.torch import load_file
 
 from denoiselab.commands.main import run
+from denoiselab.commands.template import complete
 from denoiselab.data.markov import ALPHABET
 from denoiselab.data.subword import BPE, TokenizerFile
 from denoiselab.data.tokenizer import UNKNOWN, Byte, Character
 from denoiselab.run import infilling
 from denoiselab.run.loaded import Run
-from denoiselab.spec import Refused
+from denoiselab.spec import Refused, Spec
 
 MARKOV = ["data=markov", "data.length=24", "data.train=64", "data.val=16", "data.test=16"]
 DATES = ["data=dates", "data.train=64", "data.val=16", "data.test=16"]
@@ -189,6 +190,21 @@ def test_the_command_writes_and_shows_completions(runs, tmp_path, capsys):
     assert all(line.startswith("the ") and line.endswith(" sat") and len(line) == 10 for line in lines)
     assert all(line in shown for line in lines)
     assert load_file(out / "samples.safetensors")["samples"].shape == (4, 24)
+
+
+def test_what_a_template_holds_commands_no_screen(capsys, tmp_path, monkeypatch):
+    """Nor is it markup, nor the folder's name."""
+    codec, out = Byte(), tmp_path / "x[" / "i]"
+    spec = Spec("tokens", (24,), codec.size)
+    opened = SimpleNamespace(data=SimpleNamespace(codec=codec), spec=spec, folder=tmp_path)
+    monkeypatch.setattr(infilling, "accepts", lambda run, sampler: spec)
+    monkeypatch.setattr(infilling, "completed", lambda run, templates, *more, **wish: templates[0].ids[None])
+    asked = {"template": "[b]a\x1b[31m[MASK]", "n": 1, "seed": 0, "batch_size": 1, "weights": "best",
+             "output": str(out), "guidance": None, "guidance.": {}}  # fmt: skip
+    complete(opened, asked, None, SimpleNamespace(steps=1, calls=1), {})
+    said = capsys.readouterr().out
+    assert "[b]a\u241b[31m" in said
+    assert str(out) in said
 
 
 @pytest.mark.parametrize("cell", ["masked", "bert", "masked_padded"])

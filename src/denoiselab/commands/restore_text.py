@@ -41,7 +41,7 @@ def command(run, asked: dict) -> None:
                                    **wish)  # fmt: skip
     with replacing(target) as temporary:
         temporary.write_bytes(letter.spelled(found.text).encode())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     changed = [(line, *pair) for line, pair in numbered(found.pieces) if pair[0] != pair[1]]
     for line, before, after in islice(changed, LISTED):
         console.print(difference(line, before, after, console.color_system is not None))
@@ -80,6 +80,8 @@ def difference(line: int, before: str, after: str, colored: bool = True):
     the two are [-removed-] and {+added+}."""
     from rich.text import Text
 
+    from denoiselab.evaluation.figures.text import visible
+
     text = Text(f"{line:>5}  ", "dim")
     old, new = WORD.findall(before), WORD.findall(after)
     for how, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -90,9 +92,3 @@ def difference(line: int, before: str, after: str, colored: bool = True):
             said = visible("".join(words))
             text.append(said if colored or not said else f"{begin}{said}{end}", style)
     return text
-
-
-def visible(text: str) -> str:
-    """Control characters as pictures of themselves: a file must not command the screen."""
-    shown = text.replace("\n", "↵").replace("\t", "→")
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\ufffd" if 127 <= ord(c) < 160 else c for c in shown)
