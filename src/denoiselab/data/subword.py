@@ -27,6 +27,8 @@ from denoiselab.spec import Refused
 
 PIECE = 20_000  # characters that are encoded at once
 CUT = re.compile(r"(?<=\S) (?=\S)")  # where no token of ours reaches over
+WORD = 4096  # characters: more are no word
+LONG = re.compile(rf"(?<!\S)\S{{{WORD + 1},}}|(?<!\s)\s{{{WORD + 1},}}")
 LEVEL = tokenizers.pre_tokenizers.ByteLevel
 BYTES = 256
 
@@ -88,6 +90,17 @@ def pieces(text: str) -> Iterator[str]:
     return (text[a:b] for a, b in pairwise([*ends, len(text)]))
 
 
+def shortened(text: str) -> Iterator[str]:
+    """A text in parts, cut within what is longer than any word: each merge of pairs goes over a whole word, so that a
+    text of one word would take the square of its length."""
+    begin = 0
+    for long in LONG.finditer(text):
+        for end in range(long.start() + WORD, long.end(), WORD):
+            yield text[begin:end]
+            begin = end
+    yield text[begin:]
+
+
 def roomy(vocabulary: int, others: str) -> int:
     if vocabulary < BYTES:
         raise Refused(f"codec.vocabulary counts the 256 bytes and {others}", vocabulary, "give 256 or more")
@@ -116,7 +129,7 @@ class BPE(Bytewise):
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=self.vocabulary, initial_alphabet=sorted(LEVEL.alphabet()), show_progress=False
         )
-        model.train_from_iterator([text], trainer)
+        model.train_from_iterator(shortened(text), trainer)
         return model
 
 
