@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tokenizers
 import torch
 
 from denoiselab.commands import restore_text
@@ -104,6 +105,14 @@ def test_a_piece_is_the_same_alone_and_among_others():
     run = opened(8, context=("valid",))
     whole = restored(run, "tu\n" * 200)
     assert whole.text == restored(run, "tu\n").text * 200
+
+
+def test_what_a_tokenizer_changes_by_itself_is_counted():
+    codec = BPE(280).fit("the cut sut un the mut " * 20)
+    codec.model.normalizer = tokenizers.normalizers.Lowercase()
+    run = opened(16, old="x", new="y", codec=codec, context=("valid",))
+    found = restored(run, "The Ax\nthe ax\nThe\n")
+    assert (found.text, found.respelled) == ("the ay\nthe ay\nThe\n", 1)
 
 
 # -- masks

@@ -70,6 +70,9 @@ def notes(found, letter) -> list[str]:
     if found.left:
         said.append(f"{found.left} pieces are as they were: the answer was no text, had no end, or lacked what had "
                     "to be copied")  # fmt: skip
+    if found.respelled:
+        said.append(f"{found.respelled} pieces are spelled as the run's tokenizer does, which does not give them back "
+                    "as they were")  # fmt: skip
     if letter.marks:
         said.append("kept a byte order mark" if letter.marks == 1 else f"kept {letter.marks} byte order marks")
     return said

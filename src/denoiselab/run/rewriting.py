@@ -59,13 +59,15 @@ class Letter(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The text, by \\n; (before, after) of every piece; what was not known and copied; and how many pieces came back
-    without all of their unknown characters, and are as they were."""
+    """The text, by \\n; (before, after) of every piece; what was not known and copied; how many pieces came back
+    without all of their unknown characters, and are as they were; and how many were changed by a tokenizer that does
+    not give them back as they were."""
 
     text: str
     pieces: list[tuple[str, str]]
     copied: Counter
     left: int
+    respelled: int
 
 
 def letter(path: Path) -> Letter:
@@ -147,6 +149,12 @@ def readable(codec: Tokenizer, text: str) -> str:
     return text.translate({ord(c): other for c in lost})
 
 
+def lossy(codec: Tokenizer, piece: str) -> bool:
+    """Does a tokenizer give what it can read of a text back in another way, as in lower case?"""
+    text = readable(codec, piece)
+    return codec.decode(codec.encode(text)[None]) != [text]
+
+
 @torch.no_grad()
 def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
              pulse: Callable[[int], None] = lambda done: None, **wish: Wish) -> Restored:  # fmt: skip
@@ -164,7 +172,7 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
     pieces = list(cut(text, room(codec, length, hole), by_line, 8 * length))
     asked = [i for i, piece in enumerate(pieces) if piece.strip()]
     asked = [i for i in asked if not holes or hole in pieces[i]]
-    answer, left = list(pieces), 0
+    answer, left, respelled = list(pieces), 0, 0
     how = partial(filled, hole) if holes else written if writes else corrected
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
@@ -174,12 +182,13 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
         for i, said in zip(some, how(run, [pieces[i] for i in some], sampler, random, own), strict=True):
             left += said is None
             answer[i] = pieces[i] if said is None else said
+            respelled += not holes and answer[i] != pieces[i] and lossy(codec, pieces[i])
         pulse(len(some))
     copied = codec.unknown(text.replace(hole, ""))
     if by_line:
         copied.pop("\n", None)
     pairs = [(piece.replace(hole, MASK), said.replace(hole, MASK)) for piece, said in zip(pieces, answer, strict=True)]
-    return Restored("".join(said for _, said in pairs), pairs, copied, left)
+    return Restored("".join(said for _, said in pairs), pairs, copied, left, respelled)
 
 
 def laid(run: Run, pieces: list[str]) -> tuple[Tensor, Tensor]:
