@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import denoiselab
+from denoiselab.run import report
 from denoiselab.run.record import Record, read, score, summarize
 
 
@@ -104,3 +105,19 @@ def test_a_summary_holds_json_alone(tmp_path):
     with pytest.raises(TypeError):
         summarize(tmp_path, {}, seconds=1, samples=1, parameters=1, steps=1, more=torch.ones(1))
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_the_end_of_a_run_is_said_whole(tmp_path, capsys, monkeypatch):
+    """Names of metrics on a narrow screen, and commands with brackets, which are no markup."""
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"test/masked_accuracy_{share}" for share in ("0.15", "0.5", "0.85")]
+    score = {"value": 0.5, "n": 12_480, "split": "test", "extractor": None}
+    summary = {"metrics": dict.fromkeys(names, score), "entropy": None, "seconds": 1.0, "samples_per_second": 1.0,
+               "parameters": 10, "sampling": {"samples_per_second": 1.0, "network_calls_per_sample": 50}}  # fmt: skip
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "overrides.yaml").write_text("['data.marks=[word]', 'data.path=a[/b].txt']")
+    report.show(tmp_path)
+    said = capsys.readouterr().out
+    assert all(name in said for name in names)
+    assert "data.marks=[word]" in said
+    assert "a[/b].txt" in said

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tokenizers
 import torch
 
 from denoiselab.commands import restore_text
@@ -104,6 +105,14 @@ def test_a_piece_is_the_same_alone_and_among_others():
     run = opened(8, context=("valid",))
     whole = restored(run, "tu\n" * 200)
     assert whole.text == restored(run, "tu\n").text * 200
+
+
+def test_what_a_tokenizer_changes_by_itself_is_counted():
+    codec = BPE(280).fit("the cut sut un the mut " * 20)
+    codec.model.normalizer = tokenizers.normalizers.Lowercase()
+    run = opened(16, old="x", new="y", codec=codec, context=("valid",))
+    found = restored(run, "The Ax\nthe ax\nThe\n")
+    assert (found.text, found.respelled) == ("the ay\nthe ay\nThe\n", 1)
 
 
 # -- masks
@@ -231,8 +240,10 @@ def command(run, path, out, **more):
 
 @pytest.mark.parametrize("raw, want", [
     (b"a cut\r\nu\r\n", b"a cot\r\no\r\n"), (b"u\ru\n\r\nu", b"o\ro\n\r\no"),
-    (b"\xef\xbb\xbfu cut", b"\xef\xbb\xbfo cot"), ("u é\u2028u\x0bu".encode(), "o é\u2028o\x0bo".encode()),
-], ids=["windows", "mixed", "mark", "others"])  # fmt: skip
+    (b"\xef\xbb\xbfu cut", b"\xef\xbb\xbfo cot"),
+    ("\ufeff\ufeffu\ufeffcut\r\n\ufeffu\n\ufeff".encode(), "\ufeff\ufeffo\ufeffcot\r\n\ufeffo\n\ufeff".encode()),
+    ("u é\u2028u\x0bu".encode(), "o é\u2028o\x0bo".encode()),
+], ids=["windows", "mixed", "mark", "marks", "others"])  # fmt: skip
 def test_line_ends_and_marks_are_kept_to_the_byte(raw, want, tmp_path, capsys):
     path, out = tmp_path / "letter.txt", tmp_path / "corrected.txt"
     path.write_bytes(raw)
@@ -288,6 +299,43 @@ def test_a_diff_shows_what_was_removed_and_what_was_added():
     parts = {str(span.style): text.plain[span.start : span.end] for span in text.spans}
     assert parts["red strike"] == "cut"
     assert parts["bold green"] == "cot"
+
+
+def test_without_colors_a_diff_has_brackets():
+    assert restore_text.difference(3, "a cut cat", "a cot cat there", False).plain == (
+        "    3  a [-cut-]{+cot+} cat{+ there+}"
+    )
+
+
+def test_names_with_brackets_are_no_markup(tmp_path, capsys):
+    path, out = tmp_path / "[red]letter.txt", tmp_path / "[i]" / "[red].txt"
+    path.write_text("u\n", encoding="utf-8")
+    command(opened(), path, out)
+    assert str(out) in capsys.readouterr().out
+    command(opened(), path, tmp_path / "x[" / "i].txt")
+    assert "/i].txt" in capsys.readouterr().out
+
+
+def test_pieces_that_are_counted_have_text(tmp_path, capsys):
+    path = tmp_path / "letter.txt"
+    path.write_text("u\na\n\nu\n", encoding="utf-8")
+    command(opened(context=("valid",)), path, tmp_path / "corrected.txt")
+    assert "2 of 3 pieces changed" in capsys.readouterr().out
+
+
+def test_bytes_that_make_no_text_leave_a_mask_as_it_was():
+    codec = Byte()
+    run = opened(codec=codec, corruption=TokenMask(Constant(0.15), codec.size, 0.1, 0.1), specials=("[MASK]",))
+    run.denoiser.new = 0xFF
+    found = restored(run, "a c[MASK]t\n")
+    assert (found.text, found.left) == ("a c[MASK]t\n", 1)
+
+
+def test_a_model_without_a_space_restores_what_it_does_not_know():
+    run = opened(old="A", new="C", codec=Character().fit("ACGT"), context=("valid",))
+    found = restored(run, "GANNT\nA A\n")
+    assert found.text == "GCNNT\nC C\n"
+    assert found.copied == {"N": 2, " ": 1}
 
 
 def test_the_work_grows_with_the_length_of_a_line():

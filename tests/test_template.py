@@ -1,18 +1,22 @@
 """Templates: text with holes, completed by a run, from Python and from the command line."""
 
+from types import SimpleNamespace
+
 import pytest
+import tokenizers
 import torch
 from common import keys
 from runs import TINY
 from safetensors.torch import load_file
 
 from denoiselab.commands.main import run
+from denoiselab.commands.template import complete
 from denoiselab.data.markov import ALPHABET
-from denoiselab.data.subword import BPE
+from denoiselab.data.subword import BPE, TokenizerFile
 from denoiselab.data.tokenizer import UNKNOWN, Byte, Character
 from denoiselab.run import infilling
 from denoiselab.run.loaded import Run
-from denoiselab.spec import Refused
+from denoiselab.spec import Refused, Spec
 
 MARKOV = ["data=markov", "data.length=24", "data.train=64", "data.val=16", "data.test=16"]
 DATES = ["data=dates", "data.train=64", "data.val=16", "data.test=16"]
@@ -78,6 +82,36 @@ def test_an_unknown_symbol_of_the_codec_does_not_make_characters_known():
     assert UNKNOWN in codec.known
     with pytest.raises(Refused, match="does not know"):
         infilling.read("aß[MASK]", codec, 12)
+
+
+def word_pieces(path):
+    """A tokenizer.json as BERT has: no token is a space, and capitals are lost."""
+    model = tokenizers.Tokenizer(tokenizers.models.WordPiece({"the": 0, "cat": 1, "sat": 2, "##s": 3, "[U]": 4},
+                                                             unk_token="[U]"))  # fmt: skip
+    model.normalizer = tokenizers.normalizers.Lowercase()
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    model.decoder = tokenizers.decoders.WordPiece()
+    model.save(str(path))
+    return TokenizerFile(str(path)).fit("")
+
+
+@pytest.mark.parametrize("text, filled, want", [
+    ("The [MASK] sat", "cat", "The cat sat"), ("The [MASK] [MASK]", "cat", "The cat cat"),
+    ("The cat[MASK] sat", "##s", "The cats sat"), ("[MASK*2] Sat", "the", "the the Sat"),
+])  # fmt: skip
+def test_what_is_written_is_shown_as_written_by_any_tokenizer(text, filled, want, tmp_path):
+    codec = word_pieces(tmp_path / "tokenizer.json")
+    template = infilling.read(text, codec, 8)
+    found = template.ids.masked_fill(template.hidden, codec.model.token_to_id(filled))
+    opened = SimpleNamespace(data=SimpleNamespace(codec=codec))
+    [row] = infilling.texts(opened, found[None], template)
+    assert "".join(part for part, _ in row) == want
+    assert "".join(part for part, new in row if not new) == infilling.HOLE.sub("", text)
+
+
+def test_a_model_without_a_space_takes_templates():
+    template = infilling.read("AC[MASK*2]T", fitted("ACGT"), 8)
+    assert template.ids[~template.hidden].tolist() == [0, 1, 3, 0, 0, 0]
 
 
 # -- completing it
@@ -156,6 +190,21 @@ def test_the_command_writes_and_shows_completions(runs, tmp_path, capsys):
     assert all(line.startswith("the ") and line.endswith(" sat") and len(line) == 10 for line in lines)
     assert all(line in shown for line in lines)
     assert load_file(out / "samples.safetensors")["samples"].shape == (4, 24)
+
+
+def test_what_a_template_holds_commands_no_screen(capsys, tmp_path, monkeypatch):
+    """Nor is it markup, nor the folder's name."""
+    codec, out = Byte(), tmp_path / "x[" / "i]"
+    spec = Spec("tokens", (24,), codec.size)
+    opened = SimpleNamespace(data=SimpleNamespace(codec=codec), spec=spec, folder=tmp_path)
+    monkeypatch.setattr(infilling, "accepts", lambda run, sampler: spec)
+    monkeypatch.setattr(infilling, "completed", lambda run, templates, *more, **wish: templates[0].ids[None])
+    asked = {"template": "[b]a\x1b[31m[MASK]", "n": 1, "seed": 0, "batch_size": 1, "weights": "best",
+             "output": str(out), "guidance": None, "guidance.": {}}  # fmt: skip
+    complete(opened, asked, None, SimpleNamespace(steps=1, calls=1), {})
+    said = capsys.readouterr().out
+    assert "[b]a\u241b[31m" in said
+    assert str(out) in said
 
 
 @pytest.mark.parametrize("cell", ["masked", "bert", "masked_padded"])

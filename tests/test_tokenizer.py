@@ -1,5 +1,6 @@
 """Tokenizers: what was encoded decodes to the same; special ids are seen."""
 
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiselab.data.subword import BPE, TokenizerFile, Unigram, pieces
+from denoiselab.data.subword import BPE, WORD, TokenizerFile, Unigram, pieces, shortened
 from denoiselab.data.tokenizer import MASK, UNKNOWN, Byte, Character
 from denoiselab.spec import Refused, Spec
 
@@ -298,3 +299,36 @@ def test_no_file_at_all(tmp_path):
     tokenizers.Tokenizer(models.BPE()).save(str(tmp_path / "empty.json"))
     with pytest.raises(Refused, match="without a vocabulary"):
         TokenizerFile(str(tmp_path / "empty.json")).fit("text")
+
+
+@pytest.mark.parametrize("vocabulary, what", [
+    ({"a": 0, "[U]": 90_000_000}, "more ids than tokens"), ({"a": 0, "b": 1}, "lacks its own unknown token"),
+], ids=["gaps", "unknown"])  # fmt: skip
+def test_a_file_that_would_fail_later_is_refused_at_once(tmp_path, vocabulary, what):
+    tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[U]")).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(Refused, match=what):
+        TokenizerFile(str(tmp_path / "tokenizer.json")).fit("text")
+
+
+def test_a_folder_with_a_tokenizer_in_it_and_a_mark_before_it(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizers.Tokenizer(models.WordLevel({"a": 0, "[U]": 1}, unk_token="[U]")).save(str(path))
+    with pytest.raises(Refused, match=r"give codec\.path=.*tokenizer\.json"):
+        TokenizerFile(str(tmp_path)).fit("text")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert TokenizerFile(str(path)).fit("text").size == 2
+
+
+@pytest.mark.parametrize("codec", [Character().fit("ab "), Byte(), BPE(256).fit("ab")])
+def test_what_pads_is_a_space_where_there_is_one(codec):
+    assert codec.decode(torch.tensor([[codec.space]])) == [" "]
+    assert Character().fit("ab").space == 0
+
+
+@pytest.mark.parametrize("text", ["x " * 9000 + "y" * 9000 + " z", "y" * 9000, " " * 9000 + "a b", "a b\n" * 3000, ""])
+def test_what_is_longer_than_a_word_is_cut_to_train_on_and_nothing_else(text):
+    parts = list(shortened(text))
+    assert "".join(parts) == text
+    longest = max(map(len, re.findall(r"\S+|\s+", text)), default=0)
+    assert (len(parts) > 1) == (longest > WORD)
+    assert all(len(run) <= WORD for part in parts for run in re.findall(r"\S+|\s+", part))

@@ -21,9 +21,10 @@ denoiselab restore run=FOLDER input=TEXT [output=FILE] [sampler=NAME] [steps=N] 
                    [label=3]
 
 Restores a text file in UTF-8 with a run on text. It is cut at lines, sentences and words into pieces that the run can
-take. Line ends and characters that the model does not know are kept, and counted. What changed is shown, removed red
-and added green. Where the text has [MASK] (a token) or [MASK*5] (five), these alone are filled. label= says what the
-text is, to runs that are told. The restored text goes to output, by default a file below FOLDER/samples/."""
+take. Line ends, byte order marks and characters that the model does not know are kept, and said. What changed is
+shown, removed red and added green; without colors [-removed-] and {+added+}. Where the text has [MASK] (a token) or
+[MASK*5] (five), these alone are filled. label= says what the text is, to runs that are told.
+The restored text goes to output, by default a file below FOLDER/samples/."""
 DEFAULTS = {"run": None, "input": None, "mask": None, "noise": None, "output": None, "sampler": None, "steps": int,
             "grid": None, "rounds": 1, "seed": 0, "label": None, "caption": None,
             "resize": "false", "weights": "best", "plugins": ""}  # fmt: skip

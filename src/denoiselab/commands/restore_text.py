@@ -41,15 +41,16 @@ def command(run, asked: dict) -> None:
                                    **wish)  # fmt: skip
     with replacing(target) as temporary:
         temporary.write_bytes(letter.spelled(found.text).encode())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     changed = [(line, *pair) for line, pair in numbered(found.pieces) if pair[0] != pair[1]]
     for line, before, after in islice(changed, LISTED):
-        console.print(difference(line, before, after))
+        console.print(difference(line, before, after, console.color_system is not None))
     if len(changed) > LISTED:
         console.print(f"... and {len(changed) - LISTED} more", style="dim")
     for note in notes(found, letter):
         console.print(f"note: {note}")
-    console.print(f"{len(changed)} of {len(found.pieces)} pieces changed: {target}")
+    written = sum(not before.isspace() for before, _ in found.pieces)
+    console.print(f"{len(changed)} of {written} pieces changed: {target}")
 
 
 def numbered(pieces):
@@ -69,14 +70,20 @@ def notes(found, letter) -> list[str]:
     if found.left:
         said.append(f"{found.left} pieces are as they were: the answer was no text, had no end, or lacked what had "
                     "to be copied")  # fmt: skip
-    if letter.marked:
-        said.append("kept a byte order mark")
+    if found.respelled:
+        said.append(f"{found.respelled} pieces are spelled as the run's tokenizer does, which does not give them back "
+                    "as they were")  # fmt: skip
+    if letter.marks:
+        said.append("kept a byte order mark" if letter.marks == 1 else f"kept {letter.marks} byte order marks")
     return said
 
 
-def difference(line: int, before: str, after: str):
-    """What was removed, red, and what was added, green, in a piece that begins in a line."""
+def difference(line: int, before: str, after: str, colored: bool = True):
+    """What was removed, red, and what was added, green, in a piece that begins in a line. Where there are no colors
+    the two are [-removed-] and {+added+}."""
     from rich.text import Text
+
+    from denoiselab.evaluation.figures.text import visible
 
     text = Text(f"{line:>5}  ", "dim")
     old, new = WORD.findall(before), WORD.findall(after)
@@ -84,11 +91,7 @@ def difference(line: int, before: str, after: str):
         if how == "equal":
             text.append(visible("".join(old[a:b])))
             continue
-        text.append(visible("".join(old[a:b])), "red strike").append(visible("".join(new[c:d])), "bold green")
+        for words, style, begin, end in ((old[a:b], "red strike", "[-", "-]"), (new[c:d], "bold green", "{+", "+}")):
+            said = visible("".join(words))
+            text.append(said if colored or not said else f"{begin}{said}{end}", style)
     return text
-
-
-def visible(text: str) -> str:
-    """Control characters as pictures of themselves: a file must not command the screen."""
-    shown = text.replace("\n", "↵").replace("\t", "→")
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\ufffd" if 127 <= ord(c) < 160 else c for c in shown)

@@ -34,7 +34,7 @@ def before(config: dict, choices: dict[str, str], overrides: list[str]) -> None:
     from denoiselab import build, check
     from denoiselab.run import first, identity, look
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     identity.checked_name(config["name"])
     build.allow(config)
     check.config(config)
@@ -59,7 +59,7 @@ def finished(asked: dict) -> None:
     from denoiselab.sampler import Generates, Loop
 
     run = Run(asked["run"], asked["weights"], plugins=asked["plugins"].split(","))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     folder = run.folder / "samples"
     paths = [look.recovery(run, folder)]
     if run.spec.kind == "tokens":

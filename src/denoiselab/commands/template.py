@@ -15,6 +15,7 @@ def complete(run, asked: dict, name: str | None, sampler, wish: dict) -> None:
     from rich.text import Text
     from safetensors.torch import save_file
 
+    from denoiselab.evaluation.figures.text import visible
     from denoiselab.files import replacing
     from denoiselab.run import infilling
     from denoiselab.sampler import Generates
@@ -38,14 +39,14 @@ def complete(run, asked: dict, name: str | None, sampler, wish: dict) -> None:
     with replacing(folder / "samples.txt") as temporary:
         lines = ("".join(text for text, _ in row).replace("\n", "↵") for row in written)
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     for row in written[:LISTED]:
         line = Text()
         for text, new in row:
-            line.append(text.replace("\n", "↵"), "bold cyan" if new else "")
+            line.append(visible(text), "bold cyan" if new else "")
         console.print(line)
     if n > 1 and Generates not in agreed.facts:
-        console.print("all are the likeliest answer: this run generates nothing", style="dim")
+        console.print("all are alike: each hole has its likeliest answer, and nothing is drawn", style="dim")
     console.print(f"{n} completions in {seconds:.1f} s, at most {sampler.calls} network calls each: {folder}")
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from denoiselab.data.base import Codec, Data, checked
-from denoiselab.data.documents import Document, divided, read, sound
+from denoiselab.data.documents import Document, after, divided, read, sound
 from denoiselab.data.hub import SPLITS, answers, offline
 from denoiselab.data.splits import order
 from denoiselab.data.text import Divided, Form, Laid
@@ -42,7 +42,7 @@ class HubText(Data):
         if self.dataset is None:
             raise Refused("data=hub_text reads a data set by its name", "data.dataset=null",
                           "give data.dataset=OWNER/NAME or a folder")  # fmt: skip
-        notes, found = [], {}
+        notes, gone, found = [], [], {}
         for split, rows in streamed(self.dataset, self.subset, self.text, self.first).items():
             where = f"the {split} split of {self.dataset}"
             sources = {f"row {i}": lambda i=i, row=row, where=where: sound(row, f"row {i} of {where}")
@@ -52,18 +52,20 @@ class HubText(Data):
             texts, skipped = read(sources, self.skip_bad, where)
             groups, blank = divided(texts.values(), self.form.documents)
             found[split] = [Document(text) for group in groups for text in group]
-            notes += [f"read the first {len(sources)} rows of {where}", *skipped, *blank]
+            notes.append(f"read the first {len(sources)} rows of {where}")
+            gone += skipped + blank
         train = found.get("train", [])
         free, tenth = order(len(train)), max(len(train) // 10, 1)
         for split in SPLITS[1:]:
             if split not in found:
                 found[split], free = [train[i] for i in free[:tenth].sort().values.tolist()], free[tenth:]
                 notes.append(f"no {split} split: a tenth of the training documents is taken")
-        if not len(free):
-            raise Refused(f"{self.dataset} is split into train, val and test", f"{len(train)} documents",
-                          "give 3 documents or more: raise data.first")  # fmt: skip
-        found["train"] = [train[i] for i in free.sort().values.tolist()]
-        return self.form.made([found[split] for split in SPLITS], self.dataset, self.n, notes)
+        with after(gone):
+            if not len(free):
+                raise Refused(f"{self.dataset} is split into train, val and test", f"{len(train)} documents",
+                              "give 3 documents or more: raise data.first")  # fmt: skip
+            found["train"] = [train[i] for i in free.sort().values.tolist()]
+            return self.form.made([found[split] for split in SPLITS], self.dataset, self.n, notes + gone)
 
 
 def streamed(dataset: str, subset: str | None, column: str, first: int) -> dict[str, list]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from denoiselab.data.plain import plain
 from denoiselab.data.tokenizer import Tokenizer, points_of
 from denoiselab.spec import Refused
 
@@ -104,10 +105,7 @@ def names(entities: list[str] | str) -> Names:
         if not file.is_file():
             raise Refused("data.entities is a list of names or a file with one a line", f"no file {file}",
                           "give data.entities=[NAME,NAME] or data.entities=FILE")  # fmt: skip
-        try:
-            entities = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise Refused(f"{file} is no UTF-8: {error.reason}", f"at byte {error.start}", "convert it") from None
+        entities = plain(file, "data.entities")[0].splitlines()
     found = Names(entities)
     if not found.names:
         raise Refused("data.entities has no names", entities or "nothing", "give data.entities=[NAME,NAME] or null")

@@ -15,18 +15,20 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import tokenizers
 import torch
 
 from denoiselab.data.tokenizer import Tokenizer, places
+from denoiselab.data.tokenizer_file import opened
 from denoiselab.files import cache, replacing
 from denoiselab.spec import Refused
 
 PIECE = 20_000  # characters that are encoded at once
 CUT = re.compile(r"(?<=\S) (?=\S)")  # where no token of ours reaches over
+WORD = 4096  # characters: more are no word
+LONG = re.compile(rf"(?<!\S)\S{{{WORD + 1},}}|(?<!\s)\s{{{WORD + 1},}}")
 LEVEL = tokenizers.pre_tokenizers.ByteLevel
 BYTES = 256
 
@@ -88,6 +90,17 @@ def pieces(text: str) -> Iterator[str]:
     return (text[a:b] for a, b in pairwise([*ends, len(text)]))
 
 
+def shortened(text: str) -> Iterator[str]:
+    """A text in parts, cut within what is longer than any word: each merge of pairs goes over a whole word, so that a
+    text of one word would take the square of its length."""
+    begin = 0
+    for long in LONG.finditer(text):
+        for end in range(long.start() + WORD, long.end(), WORD):
+            yield text[begin:end]
+            begin = end
+    yield text[begin:]
+
+
 def roomy(vocabulary: int, others: str) -> int:
     if vocabulary < BYTES:
         raise Refused(f"codec.vocabulary counts the 256 bytes and {others}", vocabulary, "give 256 or more")
@@ -116,7 +129,7 @@ class BPE(Bytewise):
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=self.vocabulary, initial_alphabet=sorted(LEVEL.alphabet()), show_progress=False
         )
-        model.train_from_iterator([text], trainer)
+        model.train_from_iterator(shortened(text), trainer)
         return model
 
 
@@ -216,53 +229,21 @@ class TokenizerFile(Subword):
         found = self.model.encode(text, add_special_tokens=False)
         return np.maximum.accumulate(np.array([a for a, _ in found.offsets], np.int64))
 
+    @cached_property
+    def strange_id(self) -> int | None:
+        """The id of the file's unknown token, if it has one."""
+        model = json.loads(self.model.to_str())["model"]
+        return self.model.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+
     def unknown(self, text):
         """What the file's unknown token stands for, or where it has none, what is left out."""
-        model = json.loads(self.model.to_str())["model"]
-        strange = self.model.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
+        strange = self.strange_id
         if strange is None:
             lost = {c for c in set(text) if not c.isspace() and not len(self.encode(c))}
             return Counter(c for c in text if c in lost)
         found = self.model.encode(text, add_special_tokens=False)
         places = (range(*o) for i, o in zip(found.ids, found.offsets, strict=True) if i == strange)
         return Counter(text[i] for place in places for i in place if not text[i].isspace())
-
-
-def opened(path: str | None) -> tokenizers.Tokenizer:
-    """The tokenizer in a file; raises `Refused` where there is none."""
-    fix = "give codec.path=FILE, a tokenizer.json as `tokenizers` or save_pretrained of `transformers` writes it"
-    if path is None:
-        raise Refused("codec=tokenizer_file reads a tokenizer from a file", "codec.path=null", fix)
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise Refused(f"codec.path says that a tokenizer lies at {file}",
-                      "a folder is there" if file.is_dir() else "nothing is there", fix)  # fmt: skip
-    try:
-        text = file.read_bytes().decode("utf-8")
-        model = tokenizers.Tokenizer.from_str(text)
-    except UnicodeDecodeError as error:
-        raise Refused(f"{file} is no tokenizer file: it is no text", f"{error}"[:200], fix) from None
-    except Exception as error:  # the library raises nothing more special
-        raise Refused(f"{file} is no tokenizer file", strange(text, f"{error}"), fix) from None
-    if not model.get_vocab_size():
-        raise Refused(f"{file} is a tokenizer without a vocabulary", "0 tokens", fix)
-    model.no_truncation()
-    model.no_padding()
-    return model
-
-
-def strange(text: str, error: str) -> str:
-    """What a file holds that is no tokenizer, in words."""
-    try:
-        found = json.loads(text)
-    except ValueError as e:
-        return f"no JSON: {e}"[:200]
-    if not isinstance(found, dict):
-        return f"JSON, but no object: {text.strip()[:60]}"
-    if not isinstance(found.get("model"), dict):
-        keys = ", ".join([*found][:8]) or "none"
-        return f"a JSON object without a model in it; its keys are {keys}"[:200]
-    return f"a model of type {found['model'].get('type')}: {error.splitlines()[0]}"[:200]
 
 
 def cached(kind: str, content: str, make) -> tokenizers.Tokenizer:

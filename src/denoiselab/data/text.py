@@ -15,13 +15,15 @@ import numpy as np
 import torch
 
 from denoiselab.data.base import SPLITS, Codec, Data, Loaded, Table, checked
-from denoiselab.data.documents import ENDS, Document, divided, plain
+from denoiselab.data.documents import ENDS, Document, after, divided
 from denoiselab.data.layout import LAYOUTS, Layout, gathered, numbered
 from denoiselab.data.marks import MARKS, marked, names
+from denoiselab.data.plain import plain
 from denoiselab.data.splits import loaded, located, parts
 from denoiselab.data.tokenizer import Tokenizer
 from denoiselab.spec import Refused, Spec, near
 
+FINER = {"file": "data.documents=blank or line", "blank": "data.documents=line", "line": ""}  # into more documents
 SHARES = (0.9, 0.95)  # where the training and the validation split end
 TRIED = 2000  # characters that a tokenizer must give back
 
@@ -54,8 +56,21 @@ class Form:
         ends = [0, *(int(share * len(text)) for share in SHARES), len(text)]
         return [[Document(text[a:b])] for a, b in pairwise(ends)]
 
-    def by_documents(self, documents: list[Document], who: str) -> list[list[Document]]:
-        return [[documents[i] for i in index.tolist()] for index in parts(len(documents), f"{who}, by documents,")]
+    def by_documents(self, documents: list[Document], who: str) -> tuple[list[list[Document]], list[str]]:
+        """The splits of documents, by their number; as a note, how much text each has where that is far from it."""
+        n, finer = len(documents), FINER[self.documents]
+        if n < 3:
+            fix = f"give 3 or more, or divide the text further: {finer}" if finer else "give 3 or more"
+            raise Refused(f"{who} is split by documents into train, val and test, one each at least",
+                          f"{n} by data.documents={self.documents}", fix)  # fmt: skip
+        splits = [[documents[i] for i in index.tolist()] for index in parts(n, who)]
+        size = [sum(len(document.text) for document in split) for split in splits]
+        if all(0.05 < held / sum(size) < 0.2 for held in size[1:]):
+            return splits, []
+        said = ", ".join(f"{split} {part / sum(size):.1%} in {len(own)}"
+                         for split, own, part in zip(SPLITS, splits, size, strict=True))  # fmt: skip
+        more = f"; {finer} divides them further" if finer else ""
+        return splits, [f"by documents the text is not split 80, 10 and 10 %: {said} of {n} documents{more}"]
 
     def made(self, splits: list[list[Document]], who: str, n: int | None, notes: list[str],
              classes: int = 0) -> Loaded:  # fmt: skip
@@ -96,7 +111,6 @@ def table(codec: Tokenizer, ids: np.ndarray, rows: Layout, context: dict[str, np
           label: torch.Tensor | None = None) -> Table:  # fmt: skip
     """Tokens and what is known of them, laid out."""
     valid = rows.source >= 0
-    space = [] if valid.all() else codec.encode(" ").tolist()
     made = {"valid": torch.from_numpy(valid)}
     for name, values in context.items():
         made[name] = gathered(values, rows, 0) if values.dtype == bool else numbered(values, rows)
@@ -104,7 +118,7 @@ def table(codec: Tokenizer, ids: np.ndarray, rows: Layout, context: dict[str, np
         made["segment"] = torch.from_numpy(rows.segment)
     if label is not None:
         made["label"] = label
-    return Table(gathered(ids, rows, space[0] if space else 0), made)
+    return Table(gathered(ids, rows, 0 if valid.all() else codec.space), made)
 
 
 def finished(codec: Tokenizer, tables: list[Table], length: int, n: int | None, notes: list[str],
@@ -120,7 +134,7 @@ class TextFile(Data):
     """A text file in UTF-8. As one document, the first 90 % of its characters train, the next 5 % validate, the last
     5 % test; of several documents 80, 10 and 10 %.
 
-    A byte order mark is dropped, line ends become \\n; both are said in the notes.
+    Byte order marks are dropped, line ends become \\n; both are said in the notes.
 
     Args:
         path: the file; None: `below` in $DENOISELAB_DATA.
@@ -146,11 +160,13 @@ class TextFile(Data):
             raise Refused("this data is a text file", "data.path=null", fetch if self.source else "give data.path=FILE")
         text, notes = plain(path)
         text, cut = between(text, self.start, self.end, path)
-        if self.form.documents == "file":
-            return self.form.made(self.form.by_characters(text), str(path), self.n, notes + cut)
         [documents], blank = divided([text], self.form.documents)
-        splits = self.form.by_documents([Document(d) for d in documents], str(path))
-        return self.form.made(splits, str(path), self.n, notes + cut + blank)
+        with after(cut + blank):
+            if self.form.documents == "file":
+                splits, uneven = self.form.by_characters(text), []
+            else:
+                splits, uneven = self.form.by_documents([Document(d) for d in documents], str(path))
+            return self.form.made(splits, str(path), self.n, notes + cut + blank + uneven)
 
 
 class TextSplits(Data):
@@ -198,7 +214,8 @@ class TextSplits(Data):
             notes.append(f"no training file: the first 90 % of {self.val} train, so scores are not comparable with "
                          "published ones; data.path=FILE trains on another text")  # fmt: skip
         splits = [[Document(d) for d in group] for group in groups]
-        return self.form.made(splits, str(root), self.n, notes + blank)
+        with after(blank):
+            return self.form.made(splits, str(root), self.n, notes + blank)
 
 
 def between(text: str, start: str | None, end: str | None, path: Path) -> tuple[str, list[str]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from denoiselab.data.base import Codec, Data, checked
-from denoiselab.data.documents import Document, divided, plain, read
+from denoiselab.data.documents import Document, after, divided, read
 from denoiselab.data.folder import shown
+from denoiselab.data.plain import plain
 from denoiselab.data.splits import located
 from denoiselab.data.text import Divided, Form, Laid
 from denoiselab.spec import Refused, Spec
@@ -58,8 +59,9 @@ class TextFolder(Data):
         notes += (
             [f"changed {len(changed)} times what is no plain text: {shown(sorted(set(changed)))}"] if changed else []
         )
-        splits = self.form.by_documents(documents, str(root))
-        return self.form.made(splits, str(root), self.n, notes + skipped + blank, len(classes))
+        with after(skipped + blank):
+            splits, uneven = self.form.by_documents(documents, str(root))
+            return self.form.made(splits, str(root), self.n, notes + skipped + blank + uneven, len(classes))
 
 
 def folder_of(name: str) -> str:

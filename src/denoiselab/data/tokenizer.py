@@ -63,6 +63,11 @@ class Tokenizer(Codec):
         """Ids, (L,) int64."""
         return self.encode_all([text])[0]
 
+    @property
+    def space(self) -> int:
+        """The id that pads: of a space, or the first one where a space has none."""
+        return 0 if self.unknown(" ") else next(iter(self.encode(" ").tolist()), 0)
+
     def decode(self, x, specials: Sequence[str] = ()):
         """The texts of ids (B, L); special tokens by their names, `Spec.specials`, as far as they are given."""
         return ["".join(self.shown(clean, ids, specials) for clean, ids in groupby(row, lambda i: i < self.size))

@@ -13,7 +13,7 @@ the holes, which is then cut off; one that answers at once is told, by `valid`, 
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -33,12 +33,13 @@ HOLE = re.compile(r"\[MASK(?:\*(\d{1,6}))?\]")
 
 
 class Template(NamedTuple):
-    """Ids (L,) int64, of any token in a hole; where the holes are, (L,) bool; and how many tokens are the template's:
-    the others pad it."""
+    """Ids (L,) int64, of any token in a hole; where the holes are, (L,) bool; how many tokens are the template's: the
+    others pad it; and what is written, with how many tokens each part has, "" for holes side by side."""
 
     ids: Tensor
     hidden: Tensor
     size: int
+    parts: tuple[tuple[str, int], ...]
 
 
 def read(text: str, codec: Tokenizer, length: int) -> Template:
@@ -49,26 +50,27 @@ def read(text: str, codec: Tokenizer, length: int) -> Template:
     if lost := codec.unknown(HOLE.sub("", text)):
         raise Refused("the run does not know these characters", " ".join(repr(c) for c in sorted(lost)[:20]),
                       "leave them out, or give a run with codec=byte or bpe, which read any text")  # fmt: skip
-    ids, hidden, end = [], [], 0
-    space = codec.encode(" ")[:1]
+    parts, ids, end = [], [], 0
     for hole in [*HOLE.finditer(text), None]:
         piece = text[end : hole.start() if hole else None]
         if piece:
             ids.append(codec.encode(piece))
-            hidden.append(torch.zeros(len(ids[-1]), dtype=torch.bool))
+            parts.append((piece, len(ids[-1])))
         if hole:
             n, end = int(hole[1] or 1), hole.end()
             if not 0 < n <= length:
                 raise Refused("a hole is of one token or more, and no longer than a text", hole[0],
                               f"give {MASK}, or [MASK*2] up to [MASK*{length}]")  # fmt: skip
-            ids.append(space.expand(n))
-            hidden.append(torch.ones(n, dtype=torch.bool))
-    whole = torch.cat(ids)
-    if len(whole) > length:
-        raise Refused(f"this run knows texts of {length} tokens", f"a template of {len(whole)}", "shorten the template")
-    rest = length - len(whole)
-    return Template(torch.cat((whole, space.expand(rest))), torch.cat((*hidden, torch.zeros(rest, dtype=torch.bool))),
-                    len(whole))  # fmt: skip
+            ids.append(torch.full((n,), codec.space))
+            before = parts.pop()[1] if parts and not parts[-1][0] else 0
+            parts.append(("", before + n))
+    size = sum(n for _, n in parts)
+    if size > length:
+        raise Refused(f"this run knows texts of {length} tokens", f"a template of {size}", "shorten the template")
+    hidden = [torch.full((n,), not piece) for piece, n in parts]
+    rest = length - size
+    return Template(torch.cat([*ids, torch.full((rest,), codec.space)]),
+                    torch.cat([*hidden, torch.zeros(rest, dtype=torch.bool)]), size, tuple(parts))  # fmt: skip
 
 
 def accepts(run: Run, sampler: Sampler) -> Spec:
@@ -129,8 +131,20 @@ def filled(run: Run, agreed: Spec, ids: Tensor, hidden: Tensor, there: Tensor, s
 
 
 def texts(run: Run, found: Tensor, template: Template) -> list[list[tuple[str, bool]]]:
-    """Each completed text as runs of characters, and whether they were filled in."""
-    ends = [0, *((template.hidden[1:] != template.hidden[:-1]).nonzero().flatten() + 1).tolist(), template.size]
-    cuts = [(a, b) for a, b in pairwise(ends) if a < b <= template.size]
-    columns = [(run.data.codec.decode(found[:, a:b]), bool(template.hidden[a])) for a, b in cuts]
-    return [[(column[i], new) for column, new in columns] for i in range(len(found))]
+    """Each completed text as runs of characters, and whether they were filled in. What was written is as it was
+    written, also where a tokenizer does not give it back so."""
+    decode, end, last, columns = run.data.codec.decode, 0, "", []
+    for written, n in template.parts:
+        before, whole, end = decode(found[:, :end]), decode(found[:, : end + n]), end + n
+        new = [next_to(last, b, w) for b, w in zip(before, whole, strict=True)]
+        columns.append([(written or text, not written) for text in new])
+        last = written
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def next_to(last: str, before: str, whole: str) -> str:
+    """What a decoded text has more than the one `before`: some decoders take the space from the first token of a text.
+    Others make the spaces between words, and one that was written `last` is not to be made again."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, whole, strict=False)))
+    new = whole[same:]
+    return new.lstrip() if last[-1:].isspace() and not before[-1:].isspace() else new

@@ -11,6 +11,7 @@ from denoiselab.data.base import Encoded, Loaded, floating
 from denoiselab.data.batches import Batches, Once
 from denoiselab.evaluation import figures
 from denoiselab.evaluation.evaluate import conditions, empty
+from denoiselab.evaluation.figures.text import visible
 from denoiselab.evaluation.metrics import psnr
 from denoiselab.module import DenoisingModule
 from denoiselab.randomness import Keyed, key
@@ -144,8 +145,8 @@ def trajectory(run: Run, folder: Path, console: Console, samples: int = 16, seed
     if run.spec.kind == "tokens":
         for label, texts, believed in chosen:
             console.print(Text(label, style="bold"))
-            console.print(Text("  x_t     " + texts[0].replace("\n", "↵")))
-            console.print(Text("  belief  ").append(believed[0].replace("\n", "↵"), "cyan"))
+            console.print(Text("  x_t     " + visible(texts[0])))
+            console.print(Text("  belief  ").append(visible(believed[0]), "cyan"))
         return []
     figures.save(figures.trajectory(chosen), folder / "trajectory.png")
     figures.animation(frames, folder / "trajectory.gif")

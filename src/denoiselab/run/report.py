@@ -94,10 +94,10 @@ def shown(folder: Path, things: Mapping[str, Shown], logger: Logger, step: int) 
 def show(folder: Path) -> None:
     """The table at the end of a run, and what a person may want next."""
     summary = record.read_summary(folder)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     table = Screen(title=None, header_style="bold")
     for name in ("metric", "value", "n", "split", "by"):
-        table.add_column(name, justify="right" if name in ("value", "n") else "left")
+        table.add_column(name, justify="right" if name in ("value", "n") else "left", no_wrap=name != "by")
     for name, score in summary["metrics"].items():
         value = "not finite" if score["value"] is None else f"{score['value']:.4g}"
         table.add_row(name, value, str(score["n"] or ""), score["split"], score["extractor"] or "")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from denoiselab.corruption import Absorbing
 from denoiselab.corruption.base import Written
+from denoiselab.data.plain import MARK, characters
 from denoiselab.data.tokenizer import UNKNOWN, Tokenizer
 from denoiselab.evaluation.asked import Wish, wishes
 from denoiselab.randomness import Keyed
@@ -32,55 +33,48 @@ from denoiselab.sampler.base import nothing
 from denoiselab.spec import Refused, Spec
 
 BATCH = 64  # pieces at a time
-MARK = "\ufeff"  # a byte order mark, once it is decoded
-LINE_END = re.compile(r"\r\n|\r|\n")
+# A byte order mark belongs to the line end before it, or is one: where files were put together, one begins there.
+LINE_END = re.compile(rf"(?:\r\n|\r|\n){MARK}*|{MARK}+")
 ENDS = (re.compile(r"\n"), re.compile(r"[.!?]['\")\]]*[ \t]+"), re.compile(r"[ \t]+"))  # where pieces end best
 
 
 class Letter(NamedTuple):
-    """A text with \\n for each line end, what its line ends were, and whether a byte order mark was before it."""
+    """A text with \\n for each line end, what its line ends were, and the byte order marks before it."""
 
     text: str
     ends: list[str]
-    marked: bool
+    lead: str
+
+    @property
+    def marks(self) -> int:
+        """How many byte order marks there are."""
+        return "".join([self.lead, *self.ends]).count(MARK)
 
     def spelled(self, text: str) -> str:
         """Another text of as many lines, with this one's line ends and mark."""
         lines = text.split("\n")
         assert len(lines) == len(self.ends) + 1, "a line was lost"
         body = "".join(line + end for line, end in zip(lines, [*self.ends, ""], strict=True))
-        return MARK * self.marked + body
+        return self.lead + body
 
 
 class Restored(NamedTuple):
-    """The text, by \\n; (before, after) of every piece; what was not known and copied; and how many pieces came back
-    without all of their unknown characters, and are as they were."""
+    """The text, by \\n; (before, after) of every piece; what was not known and copied; how many pieces came back
+    without all of their unknown characters, and are as they were; and how many were changed by a tokenizer that does
+    not give them back as they were."""
 
     text: str
     pieces: list[tuple[str, str]]
     copied: Counter
     left: int
+    respelled: int
 
 
 def letter(path: Path) -> Letter:
     """A file in UTF-8; raises `Refused` on what is no text, with file and byte."""
-    try:
-        raw = path.read_bytes()
-    except OSError as e:
-        raise Refused("the text cannot be read", f"{path}: {e.strerror}", "give a text file: input=FILE") from e
-    if not raw.removeprefix(MARK.encode()).strip():
-        got = f"{len(raw)} bytes of white space" if raw else "an empty file"
-        raise Refused(f"{path} has no text", got, "give input=FILE with text")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise Refused(f"{path} is no UTF-8: {e.reason} at byte {e.start}", f"0x{raw[e.start]:02x}",
-                      f"convert it: iconv -f latin1 -t utf-8 {path.name} (or from utf-16)") from None  # fmt: skip
-    if "\0" in text:
-        raise Refused(f"{path} is no text: a NUL at byte {raw.index(0)}", f"{text.count(chr(0))} of them",
-                      "give input=FILE with text")  # fmt: skip
-    text, marked = text.removeprefix(MARK), text.startswith(MARK)
-    return Letter(LINE_END.sub("\n", text), LINE_END.findall(text), marked)
+    whole = characters(path, "input")
+    text = whole.lstrip(MARK)
+    return Letter(LINE_END.sub("\n", text), LINE_END.findall(text), whole[: len(whole) - len(text)])
 
 
 def accepts(run: Run, sampler: Sampler, text: str, **asked: Wish) -> Spec:
@@ -148,11 +142,17 @@ def answerable(run: Run) -> int:
 
 
 def readable(codec: Tokenizer, text: str) -> str:
-    """The text as the model can see it: of what it does not know the unknown symbol, or a space."""
+    """The text as the model can see it: of what it does not know the unknown symbol, or a space, or any."""
     if not (lost := codec.unknown(text)):
         return text
-    other = " " if codec.unknown(UNKNOWN) else UNKNOWN
+    other = next(c for c in (UNKNOWN, " ", *codec.alphabet) if not codec.unknown(c))
     return text.translate({ord(c): other for c in lost})
+
+
+def lossy(codec: Tokenizer, piece: str) -> bool:
+    """Does a tokenizer give what it can read of a text back in another way, as in lower case?"""
+    text = readable(codec, piece)
+    return codec.decode(codec.encode(text)[None]) != [text]
 
 
 @torch.no_grad()
@@ -172,7 +172,7 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
     pieces = list(cut(text, room(codec, length, hole), by_line, 8 * length))
     asked = [i for i, piece in enumerate(pieces) if piece.strip()]
     asked = [i for i in asked if not holes or hole in pieces[i]]
-    answer, left = list(pieces), 0
+    answer, left, respelled = list(pieces), 0, 0
     how = partial(filled, hole) if holes else written if writes else corrected
     for first in range(0, len(asked), BATCH):
         some = asked[first : first + BATCH]
@@ -182,12 +182,13 @@ def restored(run: Run, text: str, sampler: Sampler, seed: int = 0,
         for i, said in zip(some, how(run, [pieces[i] for i in some], sampler, random, own), strict=True):
             left += said is None
             answer[i] = pieces[i] if said is None else said
+            respelled += not holes and answer[i] != pieces[i] and lossy(codec, pieces[i])
         pulse(len(some))
     copied = codec.unknown(text.replace(hole, ""))
     if by_line:
         copied.pop("\n", None)
     pairs = [(piece.replace(hole, MASK), said.replace(hole, MASK)) for piece, said in zip(pieces, answer, strict=True)]
-    return Restored("".join(said for _, said in pairs), pairs, copied, left)
+    return Restored("".join(said for _, said in pairs), pairs, copied, left, respelled)
 
 
 def laid(run: Run, pieces: list[str]) -> tuple[Tensor, Tensor]:
@@ -195,7 +196,7 @@ def laid(run: Run, pieces: list[str]) -> tuple[Tensor, Tensor]:
     codec, (length,), device = run.data.codec, run.spec.shape, run.module.device
     rows = [codec.encode(readable(codec, piece)) for piece in pieces]
     there = torch.arange(length) < torch.tensor([[len(row)] for row in rows])
-    x = torch.full(there.shape, int(codec.encode(" ")[0]))
+    x = torch.full(there.shape, codec.space)
     x[there] = torch.cat(rows)
     return x.to(device), there.to(device)
 
@@ -264,5 +265,6 @@ def filled(hole: str, run: Run, pieces: list[str], sampler: Sampler, random, tol
         # Holes side by side are one run of tokens.
         new = iter([text for text, is_new in infilling.texts(run, row[None], template)[0] if is_new])
         text = re.sub(f"{hole}+", lambda _, new=new: next(new), piece)
-        answers.append(text if LINE_END.findall(text) == LINE_END.findall(piece) else None)
+        same = LINE_END.findall(text) == LINE_END.findall(piece)
+        answers.append(text if same and text.count(UNKNOWN) <= piece.count(UNKNOWN) else None)
     return answers

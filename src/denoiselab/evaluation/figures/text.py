@@ -49,8 +49,10 @@ def runs(words: Words, styles: Words, between: str) -> list[tuple[str, str]]:
     return [(style, between.join(visible(word) for _, word in group)) for style, group in groups]
 
 
-def visible(word: str) -> str:
-    return word.replace("\n", "↵").replace("\t", "→")
+def visible(text: str) -> str:
+    """Control characters as pictures of themselves: a text must not command the screen."""
+    shown = text.replace("\n", "↵").replace("\t", "→")
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "\ufffd" if 127 <= ord(c) < 160 else c for c in shown)
 
 
 def damaged(clean: Words, corrupted: Words, restored: Words, touched: Sequence[bool], between: str = "",
