@@ -78,6 +78,7 @@ def test_refused_cells_are_told_and_the_search_goes_on(tmp_path, capfd):
     "words, fix",
     [
         (["hydra/sweeper/sampler=tpee", "seed=0,1"], "did you mean tpe"),
+        (["schedule=choice(cosine,linaer)"], "did you mean linear"),
         (["hydra.sweeper.sampler=tpe", "seed=0,1"], "hydra/sweeper/sampler=tpe"),
         (["hydra/sweeper/pruner=medain", "seed=0,1"], "did you mean median"),
         (["hydra.sweeper.n_trials=0", "seed=0,1"], "at least 1"),
