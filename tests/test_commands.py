@@ -29,6 +29,8 @@ MISTAKES = {
     "added_argument": (["train", "+architecture.widht=8"], ["widht"]),
     "experiment": (["train", "experiment=ddmp"], ["ddmp", "did you mean ddpm"]),
     "sweep": (["train", "-m", "schedule=cosine,linaer"], ["linaer", "did you mean linear"]),
+    "sweep_without_m": (["train", "seed=range(3)"], ["seed=range(3)", "add -m"]),
+    "sweep_grammar": (["train", "-m", "seed=range(1,x)"], ["seed=range(1,x)", "range(0,3)"]),
     "text_on_pictures": (["train", "experiment=bert", "data=digits"], ["text", "codec=identity"]),
     "mask_on_pictures": (["train", "corruption=token_mask"], ["TokenMask is for tokens", "image"]),
     "gaussian_on_text": (["train", "experiment=bert", "corruption=gaussian"], ["GaussianNoise", "tokens"]),

@@ -312,7 +312,7 @@ def test_the_same_command_leaves_what_failed_and_retry_takes_it(tmp_path, monkey
     out = capfd.readouterr().out
     assert re.search(r"when=1\s+│ failed before", out)
     assert "#1 failed before: ValueError: boom\n  log: " in out
-    assert "retry=failed runs again" in out
+    assert "--retry failed runs again" in out
     assert run(["status", str(tmp_path / "out")]) == 0
     out = capfd.readouterr().out
     assert "1 failed, 1 completed" in out

@@ -178,14 +178,14 @@ class Grid(Sweeper):
 
         HydraConfig.instance().set_config(config)
         check.hydra(list(config.hydra.overrides.hydra))
-        self.arms = config.get("arms")
+        self.arms, self.loader = config.get("arms"), hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        parsed = OverridesParser.create().parse_overrides(words)
+        parsed = OverridesParser.create(self.loader).parse_overrides(words)
         # What is said to the command is no part of its cells: each is the run of its own command.
         from denoiselab.launch import arms
 
@@ -193,6 +193,10 @@ class Grid(Sweeper):
         for each in own:
             if each.is_sweep_override():
                 raise Refused("this is said once of a whole sweep", each.input_line, f"{each.key_or_group}=VALUE")
+        for each in parsed:
+            if each.is_discrete_sweep() and not any(True for _ in each.sweep_string_iterator()):
+                fix = f"give some: {each.key_or_group}=A,B"
+                raise Refused("a sweep over no value has no cell", each.input_line, fix)
         [cells] = BasicSweeper.split_arguments([each for each in parsed if each not in own], None)
         return self.launcher.launch(arms.crossed(self.arms, cells), 0)
 

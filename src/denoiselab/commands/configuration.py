@@ -11,6 +11,9 @@ from denoiselab.names import advice, choices, known, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
+VALUES = ("VALUE, in quotes where it has spaces or brackets of its own; in a sweep also A,B or range(0,3), in a search "
+          "interval(0,1) or choice(A,B)")  # fmt: skip
+
 
 def groups() -> dict[str, dict[str, str]]:
     """Group to choice to its first comment line."""
@@ -145,8 +148,8 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
     if found := re.search(r"Could not (?:find|load) '([\w/]+)/([^/']+)'", text):
         group, choice = found.groups()
         return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", advice(choice, choices(group)))
-    if "Ambiguous value" in text:
-        return Refused("several values with commas are a sweep", typed, "add -m: denoiselab train -m ...")
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        return Refused("several values are a sweep", typed, "add -m: denoiselab train -m ...")
     if found := re.search(r"Sweeping over Hydra's configuration is not supported : '([\w.@/]+)=", text):
         fix = f"one value: {found[1]}=VALUE; hydra.launcher.n_jobs is how many run at once"
         return Refused("what starts a sweep is no axis of it", found[1], fix)
@@ -154,7 +157,7 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
         return Refused("a grid has no intervals", typed, "list values, KEY=A,B; or search: hydra/sweeper=optuna")
     if isinstance(e, OverrideParseException):
         key = e.override.lstrip("+~").partition("=")[0]
-        fix = f"give {key}=VALUE; quotes around a VALUE of several words" if key in known() else suggestion(key)
+        fix = f"{key}={VALUES}" if key in known() else suggestion(key)
         return Refused("what is typed is KEY=VALUE", redacted(e.override), fix)
     if found := re.search(r"Could not (?:override|delete from config\.) '([\w.@/-]+)'", text):
         return Refused(f"there is no key {found[1]!r}", found[1], suggestion(found[1], hydras(found[1])))

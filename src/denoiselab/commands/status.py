@@ -12,7 +12,7 @@ the end, and the best so far. SWEEP is the folder that train -m printed, FOLDER 
 outputs (the default); the one that was worked on last is shown. Ctrl-C leaves it, and changes nothing of the sweep;
 with --once, or where the output is no terminal, it is printed once. From any machine that sees the files.
 
-States: pending, running, completed; failed (retry=failed in the sweep's command runs it again); preempted (the same
+States: pending, running, completed; failed (--retry failed in the sweep's command runs it again); preempted (the same
 command goes on from what was saved)."""
 PAUSE = 1.0  # seconds between two looks
 PAGE = 140  # columns where the output is no terminal

@@ -33,7 +33,7 @@ def tell(console: Console, task: Task, total: int) -> None:
 
 def named(tasks: Sequence[Task]) -> str:
     """Some cells by number and words."""
-    words = ", ".join(f"#{task.number} ({task.words})" for task in tasks[:NAMED])
+    words = ", ".join(f"#{task.number} ({task.words})" for task in tasks[:NAMED]).replace("((defaults))", "(defaults)")
     return words + (f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else "")
 
 
@@ -72,4 +72,4 @@ def show(console: Console, tasks: list[Task]) -> None:
     counts = {state: sum(task.state == state for task in tasks) for state in dict.fromkeys(t.state for t in tasks)}
     console.print(", ".join(f"{n} {'not started' if state == 'waiting' else state}" for state, n in counts.items()))
     if "failed before" in counts:
-        console.print("retry=failed runs again what failed before")
+        console.print("--retry failed runs again what failed before")
