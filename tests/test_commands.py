@@ -31,6 +31,7 @@ MISTAKES = {
     "sweep": (["train", "-m", "schedule=cosine,linaer"], ["linaer", "did you mean linear"]),
     "sweep_without_m": (["train", "seed=range(3)"], ["seed=range(3)", "add -m"]),
     "sweep_grammar": (["train", "-m", "seed=range(1,x)"], ["seed=range(1,x)", "range(0,3)"]),
+    "quotes": (["train", "outputs=mein Ordner/ä"], ["outputs=mein Ordner/ä", "'outputs=\"mein Ordner/ä\"'"]),
     "text_on_pictures": (["train", "experiment=bert", "data=digits"], ["text", "codec=identity"]),
     "mask_on_pictures": (["train", "corruption=token_mask"], ["TokenMask is for tokens", "image"]),
     "gaussian_on_text": (["train", "experiment=bert", "corruption=gaussian"], ["GaussianNoise", "tokens"]),

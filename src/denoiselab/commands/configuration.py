@@ -11,8 +11,7 @@ from denoiselab.names import advice, choices, known, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
-VALUES = ("VALUE, in quotes where it has spaces or brackets of its own; in a sweep also A,B or range(0,3), in a search "
-          "interval(0,1) or choice(A,B)")  # fmt: skip
+SEVERAL = "VALUE; in a sweep A,B or range(0,3); in a search interval(0,1) or choice(A,B)"
 
 
 def groups() -> dict[str, dict[str, str]]:
@@ -156,8 +155,13 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
     if "BasicSweeper does not support sweep type" in text:
         return Refused("a grid has no intervals", typed, "list values, KEY=A,B; or search: hydra/sweeper=optuna")
     if isinstance(e, OverrideParseException):
-        key = e.override.lstrip("+~").partition("=")[0]
-        fix = f"{key}={VALUES}" if key in known() else suggestion(key)
+        key, equals, value = e.override.lstrip("+~").partition("=")
+        if key not in known():
+            fix = suggestion(key)
+        elif not equals or re.search(r"[(,]|^$", value):
+            fix = f"{key}={SEVERAL}"
+        else:
+            fix = f"a value with spaces, brackets or letters like ä in quotes twice: '{key}=\"{redacted(value)}\"'"
         return Refused("what is typed is KEY=VALUE", redacted(e.override), fix)
     if found := re.search(r"Could not (?:override|delete from config\.) '([\w.@/-]+)'", text):
         return Refused(f"there is no key {found[1]!r}", found[1], suggestion(found[1], hydras(found[1])))

@@ -129,7 +129,8 @@ def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str], list[Lost]]
     found, left, lost = {}, [], {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise Refused("compare reads folders of runs", path, "give outputs/NAME, or the folder that train printed")
+            got = f"{path}, which is {'a file' if path.exists() else 'not there'}"
+            raise Refused("compare reads folders of runs", got, "give outputs/NAME, or the folder that train printed")
         left += unbegun(path)
         for folder in dict.fromkeys(folders(path)):
             if not (folder / "COMPLETED").exists():
