@@ -97,6 +97,13 @@ def test_a_mistake_starts_and_writes_nothing(words, fix, tmp_path, capfd):
     assert not [*tmp_path.iterdir()]
 
 
+def test_as_many_trials_run_at_once_as_the_sweeper_is_told(tmp_path, capfd):
+    words = [*MOONS, "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "seed=1,2", "hydra.sweeper.n_jobs=2"]
+    train(tmp_path, "-m", *words)
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.startswith(f"#{n} of 2 started") for n, line in enumerate(lines[:2])] == [True, True]
+
+
 def test_a_dry_run_shows_the_space_and_writes_nothing(tmp_path, capfd):
     assert train(tmp_path, "-m", *SEARCH, "hydra.sweeper.n_trials=1", "dry_run=true") == []
     out = capfd.readouterr().out

@@ -224,6 +224,8 @@ class Search(Sweeper):
                       "direction": direction, "seed": seed}  # fmt: skip
 
     def setup(self, *, hydra_context, task_function, config):
+        from omegaconf import read_write
+
         from denoiselab import check, search
 
         HydraConfig.instance().set_config(config)
@@ -235,6 +237,9 @@ class Search(Sweeper):
         if config.get("arms") is not None:
             raise Refused("arms are crossed by the grid alone", f"arms={config.arms}", "hydra/sweeper=grid")
         self.config, self.loader = config, hydra_context.config_loader
+        if "n_jobs" in config.hydra.launcher and config.hydra.launcher.n_jobs is None:
+            with read_write(config.hydra):
+                config.hydra.launcher.n_jobs = self.given["n_jobs"]  # those that are asked for at once run at once
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
