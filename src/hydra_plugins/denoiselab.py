@@ -187,6 +187,7 @@ class Grid(Sweeper):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         parsed = OverridesParser.create(self.loader).parse_overrides(words)
         # What is said to the command is no part of its cells: each is the run of its own command.
+        from denoiselab.commands import configuration
         from denoiselab.launch import arms
 
         own = [each for each in parsed if arms.command_key(each.input_line or "")]
@@ -194,9 +195,7 @@ class Grid(Sweeper):
             if each.is_sweep_override():
                 raise Refused("this is said once of a whole sweep", each.input_line, f"{each.key_or_group}=VALUE")
         for each in parsed:
-            if each.is_discrete_sweep() and not any(True for _ in each.sweep_string_iterator()):
-                fix = f"give some: {each.key_or_group}=A,B"
-                raise Refused("a sweep over no value has no cell", each.input_line, fix)
+            configuration.valued(each)
         [cells] = BasicSweeper.split_arguments([each for each in parsed if each not in own], None)
         return self.launcher.launch(arms.crossed(self.arms, cells), 0)
 

@@ -115,6 +115,13 @@ def of_command(config) -> dict[str, object]:
     return found
 
 
+def valued(override) -> None:
+    """Refuses a parsed override that sweeps over nothing."""
+    if override.is_discrete_sweep() and not any(True for _ in override.sweep_string_iterator()):
+        fix = f"give some: {override.key_or_group}=A,B"
+        raise Refused("a sweep over no value has no cell", redacted(override.input_line), fix)
+
+
 def launcher() -> str:
     """The chosen one, by name."""
     from hydra.core.hydra_config import HydraConfig
