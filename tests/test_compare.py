@@ -216,6 +216,35 @@ def test_a_sweep_s_folder_is_its_cells(tmp_path, capsys):
     assert len(found) == 2
 
 
+def test_what_an_arm_stands_for_is_no_axis_beside_it(tmp_path):
+    arms = {"a": ["weight=v"], "b": ["weight=min_snr", "schedule=linear"]}
+    typed = [{"arm": arm, **dict(word.split("=") for word in words), "optimizer.lr": rate}
+             for arm, words in arms.items() for rate in ("1", "2")]  # fmt: skip
+    rows = [read.Row(tmp_path, tmp_path, each, {}, read.Repeat(0)) for each in typed]
+    assert read.axes(rows) == ["arm", "optimizer.lr"]
+    assert read.axes(rows[:2]) == ["optimizer.lr"]
+
+
+def test_a_run_is_of_the_arm_that_its_sweep_has_it_for(tmp_path):
+    sweep = failed(tmp_path, "linear", 0, "boom")
+    said = json.loads((sweep / "sweep.json").read_text())
+    for number, (name, typed) in enumerate({"plain": None, "other": "first", "none": "first"}.items(), 1):
+        folder = run(tmp_path, "linear", "v", f"{number}-f{name}", 2.0)
+        words = ["schedule=linear", f"seed={number}", *([f"arm={typed}"] if typed else [])]
+        (folder / "overrides.yaml").write_text(yaml.safe_dump(words))
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"score": f"s{name}"}))
+        words = f"seed={number}" if name == "none" else f"arm={name} seed={number}"
+        said["cells"].append({**said["cells"][0], "cell": f"runs/s{name}", "fit": f"f{name}", "number": number,
+                              "words": words})  # fmt: skip
+    (sweep / "sweep.json").write_text(json.dumps(said))
+    found, _, _ = read.rows([sweep])
+    assert [row.typed.get("arm") for row in found] == ["plain", "other", None]
+    assert read.axes(found) == ["arm"]
+    found, _, _ = read.rows([tmp_path])  # as they were typed
+    assert [row.typed.get("arm") for row in found] == [None, "first", "first"]
+
+
 @pytest.mark.parametrize(
     "words, what",
     [(["nowhere"], "folders of runs"), ([], "compare what"), (["{runs}", "metric=lost"], "no run has the metric"),

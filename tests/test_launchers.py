@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from denoiselab.files import CONF
 from denoiselab.launch import plan
 from denoiselab.launch.history import History, held
 from denoiselab.launch.judge import judge
+from denoiselab.launch.parallel import Joblib
+from denoiselab.launch.pool import Limits
+from denoiselab.spec import Refused
 
 pytestmark = pytest.mark.usefixtures("patient")
 MOONS = ["data=moons", "data.n=44"]
@@ -50,6 +54,8 @@ def test_a_cell_for_a_cluster_needs_nothing_of_this_machine(tmp_path):
     [
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "at least 1"),
         (["hydra/launcher=joblib", "hydra.launcher.backend=threading"], "a process"),
+        (["hydra/launcher=joblib", "hydra.launcher.backend=nobody"], "no such backend"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=0"], "at least 1 minute"),
         (["hydra/launcher=joblib", "hydra.launcher.grace=-1"], "seconds"),
         (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=0"], "at least 1"),
         (["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2"], "give trainer.devices=2 alone"),
@@ -63,6 +69,19 @@ def test_a_launcher_that_cannot_be_starts_nothing(words, said, tmp_path, capfd, 
     assert train(tmp_path / "out", "-m", *MOONS, *words, code=2) == []
     assert said in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plugin_brings_joblib_a_backend(tmp_path, monkeypatch):
+    joblib = pytest.importorskip("joblib", reason="joblib is not here: pip install denoiselab[launchers]")
+    (tmp_path / "brings.py").write_text("from joblib import parallel\nparallel.BACKENDS['mine'] = object\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(joblib.parallel, "BACKENDS", dict(joblib.parallel.BACKENDS))
+    monkeypatch.delitem(sys.modules, "brings", raising=False)
+    crew = Joblib(1, "mine", Limits(1, 1, None, 1.0))
+    with pytest.raises(Refused, match="no such backend"):
+        crew.registered([[], None])
+    crew.registered([["brings"]])
 
 
 def test_a_launcher_is_a_sweep_s(tmp_path, capfd):

@@ -78,6 +78,7 @@ def test_refused_cells_are_told_and_the_search_goes_on(tmp_path, capfd):
     "words, fix",
     [
         (["hydra/sweeper/sampler=tpee", "seed=0,1"], "did you mean tpe"),
+        (["schedule=choice(cosine,linaer)"], "did you mean linear"),
         (["hydra.sweeper.sampler=tpe", "seed=0,1"], "hydra/sweeper/sampler=tpe"),
         (["hydra/sweeper/pruner=medain", "seed=0,1"], "did you mean median"),
         (["hydra.sweeper.n_trials=0", "seed=0,1"], "at least 1"),
@@ -94,6 +95,13 @@ def test_a_mistake_starts_and_writes_nothing(words, fix, tmp_path, capfd):
     assert fix in err
     assert "Traceback" not in err
     assert not [*tmp_path.iterdir()]
+
+
+def test_as_many_trials_run_at_once_as_the_sweeper_is_told(tmp_path, capfd):
+    words = [*MOONS, "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "seed=1,2", "hydra.sweeper.n_jobs=2"]
+    train(tmp_path, "-m", *words)
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.startswith(f"#{n} of 2 started") for n, line in enumerate(lines[:2])] == [True, True]
 
 
 def test_a_dry_run_shows_the_space_and_writes_nothing(tmp_path, capfd):

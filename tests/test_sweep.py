@@ -135,6 +135,10 @@ def test_invalid_cells_can_be_skipped(tmp_path, capfd):
         ("architecture.widht=8", ["widht", "did you mean"]),
         ("schedule=cosine,cosin", ["cosin", "did you mean cosine"]),
         ("seed=0,one", ["seed", "one"]),
+        ("seed=one", ["cells: #0 (defaults)"]),
+        ("seed=range(0)", ["no value", "seed=range(0)", "seed=A,B"]),
+        ("schedule=glob(zzz*)", ["no value", "schedule=glob(zzz*)"]),
+        ("schedule=glob(linear*) seed=one", ["#0 (schedule=linear), #1 (schedule=linear_beta)"]),
         ("hydra.launcher.n_jobs=0", ["n_jobs", "at least 1"]),
         ("hydra.launcher.timeout=-1", ["timeout", "seconds"]),
         ("hydra.launcher.n_jobs=1,2", ["one value", "hydra.launcher.n_jobs=VALUE"]),
@@ -144,7 +148,7 @@ def test_invalid_cells_can_be_skipped(tmp_path, capfd):
     ],
 )
 def test_a_mistake_in_a_sweep_starts_nothing(word, said, tmp_path, capfd):
-    assert train(tmp_path, "-m", word, code=2) == []
+    assert train(tmp_path, "-m", *word.split(), code=2) == []
     err = capfd.readouterr().err
     assert all(part in err for part in said), err
     assert "Traceback" not in err

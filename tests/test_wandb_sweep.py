@@ -75,6 +75,8 @@ def test_an_interval_is_for_random_and_bayes(tmp_path, capsys):
 
 BAD = {
     "nothing_varies": (["export-wandb", "seed=0"], ["several choices", "seed=0"]),
+    "no_value": (["export-wandb", "seed=range(0)"], ["no value", "seed=range(0)"]),
+    "glob": (["export-wandb", "schedule=glob(l*)"], ["no glob", "schedule=A,B"]),
     "choice": (["export-wandb", "schedule=cosine,linaer"], ["linaer", "did you mean linear"]),
     "key": (["export-wandb", "optimizer.lrr=1,2"], ["optimizer.lrr", "did you mean optimizer.lr"]),
     "arms": (["export-wandb", "arms=a.yaml", "seed=0,1"], ["cannot express arms", "arms=a.yaml"]),

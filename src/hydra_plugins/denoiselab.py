@@ -178,21 +178,24 @@ class Grid(Sweeper):
 
         HydraConfig.instance().set_config(config)
         check.hydra(list(config.hydra.overrides.hydra))
-        self.arms = config.get("arms")
+        self.arms, self.loader = config.get("arms"), hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        parsed = OverridesParser.create().parse_overrides(words)
+        parsed = OverridesParser.create(self.loader).parse_overrides(words)
         # What is said to the command is no part of its cells: each is the run of its own command.
+        from denoiselab.commands import configuration
         from denoiselab.launch import arms
 
         own = [each for each in parsed if arms.command_key(each.input_line or "")]
         for each in own:
             if each.is_sweep_override():
                 raise Refused("this is said once of a whole sweep", each.input_line, f"{each.key_or_group}=VALUE")
+        for each in parsed:
+            configuration.valued(each)
         [cells] = BasicSweeper.split_arguments([each for each in parsed if each not in own], None)
         return self.launcher.launch(arms.crossed(self.arms, cells), 0)
 
@@ -220,6 +223,8 @@ class Search(Sweeper):
                       "direction": direction, "seed": seed}  # fmt: skip
 
     def setup(self, *, hydra_context, task_function, config):
+        from omegaconf import read_write
+
         from denoiselab import check, search
 
         HydraConfig.instance().set_config(config)
@@ -231,6 +236,9 @@ class Search(Sweeper):
         if config.get("arms") is not None:
             raise Refused("arms are crossed by the grid alone", f"arms={config.arms}", "hydra/sweeper=grid")
         self.config, self.loader = config, hydra_context.config_loader
+        if "n_jobs" in config.hydra.launcher and config.hydra.launcher.n_jobs is None:
+            with read_write(config.hydra):
+                config.hydra.launcher.n_jobs = self.given["n_jobs"]  # those that are asked for at once run at once
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

@@ -11,6 +11,8 @@ from denoiselab.names import advice, choices, known, suggestion
 from denoiselab.run.secrets import redacted
 from denoiselab.spec import Refused
 
+SEVERAL = "VALUE; in a sweep A,B or range(0,3); in a search interval(0,1) or choice(A,B)"
+
 
 def groups() -> dict[str, dict[str, str]]:
     """Group to choice to its first comment line."""
@@ -113,6 +115,13 @@ def of_command(config) -> dict[str, object]:
     return found
 
 
+def valued(override) -> None:
+    """Refuses a parsed override that sweeps over nothing."""
+    if override.is_discrete_sweep() and not any(True for _ in override.sweep_string_iterator()):
+        fix = f"give some: {override.key_or_group}=A,B"
+        raise Refused("a sweep over no value has no cell", redacted(override.input_line), fix)
+
+
 def launcher() -> str:
     """The chosen one, by name."""
     from hydra.core.hydra_config import HydraConfig
@@ -145,16 +154,21 @@ def explained(e: Exception, arguments: list[str]) -> Refused:
     if found := re.search(r"Could not (?:find|load) '([\w/]+)/([^/']+)'", text):
         group, choice = found.groups()
         return Refused(f"group {group} has no choice {choice!r}", f"{group}={choice}", advice(choice, choices(group)))
-    if "Ambiguous value" in text:
-        return Refused("several values with commas are a sweep", typed, "add -m: denoiselab train -m ...")
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        return Refused("several values are a sweep", typed, "add -m: denoiselab train -m ...")
     if found := re.search(r"Sweeping over Hydra's configuration is not supported : '([\w.@/]+)=", text):
         fix = f"one value: {found[1]}=VALUE; hydra.launcher.n_jobs is how many run at once"
         return Refused("what starts a sweep is no axis of it", found[1], fix)
     if "BasicSweeper does not support sweep type" in text:
         return Refused("a grid has no intervals", typed, "list values, KEY=A,B; or search: hydra/sweeper=optuna")
     if isinstance(e, OverrideParseException):
-        key = e.override.lstrip("+~").partition("=")[0]
-        fix = f"give {key}=VALUE; quotes around a VALUE of several words" if key in known() else suggestion(key)
+        key, equals, value = e.override.lstrip("+~").partition("=")
+        if key not in known():
+            fix = suggestion(key)
+        elif not equals or re.search(r"[(,]|^$", value):
+            fix = f"{key}={SEVERAL}"
+        else:
+            fix = f"a value with spaces, brackets or letters like ä in quotes twice: '{key}=\"{redacted(value)}\"'"
         return Refused("what is typed is KEY=VALUE", redacted(e.override), fix)
     if found := re.search(r"Could not (?:override|delete from config\.) '([\w.@/-]+)'", text):
         return Refused(f"there is no key {found[1]!r}", found[1], suggestion(found[1], hydras(found[1])))

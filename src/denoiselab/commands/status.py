@@ -12,10 +12,9 @@ the end, and the best so far. SWEEP is the folder that train -m printed, FOLDER 
 outputs (the default); the one that was worked on last is shown. Ctrl-C leaves it, and changes nothing of the sweep;
 with --once, or where the output is no terminal, it is printed once. From any machine that sees the files.
 
-States: pending, running, completed; failed (retry=failed in the sweep's command runs it again); preempted (the same
+States: pending, running, completed; failed (--retry failed in the sweep's command runs it again); preempted (the same
 command goes on from what was saved)."""
 PAUSE = 1.0  # seconds between two looks
-PAGE = 140  # columns where the output is no terminal
 MARGIN = 12  # lines of the screen that are not cells
 
 
@@ -30,22 +29,17 @@ def command(arguments: list[str]) -> None:
     if len(paths) > 1 or any(word.startswith("-") for word in paths):
         raise Refused("status takes one folder, and --once", " ".join(arguments), "denoiselab status --help says more")
 
-    from rich.console import Console
-
     from denoiselab.launch import plan
     from denoiselab.launch.standing import Sweep
+    from denoiselab.run import screen
 
     path = Path(paths[0] if paths else "outputs")
     if not (found := plan.found(path)):
         fix = "give the folder that train -m printed, or outputs/NAME"
         raise Refused("there is no sweep in this folder", path, fix)
-    console, sweep = Console(highlight=False), Sweep(found[0])
-    if not console.is_terminal:
-        console.width = PAGE
+    console, sweep = screen.console(), Sweep(found[0])
     if "--once" in arguments or not console.is_terminal:
-        console.print(sweep.table())
-        for line in sweep.lines():  # whole, so that a path can be copied
-            console.print(line, soft_wrap=True, markup=False)
+        console.print(sweep.shown(console.width))
     else:
         watched(console, sweep)
     for other in found[1:4]:
@@ -54,16 +48,17 @@ def command(arguments: list[str]) -> None:
 
 def watched(console, sweep) -> None:
     """Until nobody works on it, or Ctrl-C."""
+    console.soft_wrap = False  # what is drawn over must know its lines
     from rich.live import Live
 
     def rows() -> int:
         return max(console.height - MARGIN, 3)
 
     try:
-        with Live(sweep.shown(rows()), console=console, auto_refresh=False) as live:
+        with Live(sweep.shown(console.width, rows()), console=console, auto_refresh=False) as live:
             while sweep.live:
                 time.sleep(PAUSE)
                 sweep.look()
-                live.update(sweep.shown(rows()), refresh=True)
+                live.update(sweep.shown(console.width, rows()), refresh=True)
     except KeyboardInterrupt:
         pass

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,27 +129,46 @@ def rows(paths: Iterable[str | Path]) -> tuple[list[Row], list[str], list[Lost]]
     found, left, lost = {}, [], {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise Refused("compare reads folders of runs", path, "give outputs/NAME, or the folder that train printed")
+            got = f"{path}, which is {'a file' if path.exists() else 'not there'}"
+            raise Refused("compare reads folders of runs", got, "give outputs/NAME, or the folder that train printed")
         left += unbegun(path)
+        arms = named(path)
         for folder in dict.fromkeys(folders(path)):
             if not (folder / "COMPLETED").exists():
                 state, why = ended(folder)
                 left.append(f"{folder.name}: not trained to the end{f': {why}' if why else ''}")
                 if state != PRUNED and (row := unscored(folder)) is not None:
-                    lost[folder.resolve()] = Lost(row, why)
+                    lost[folder.resolve()] = Lost(of_arm(row, arms, folder.name.rpartition("-")[2]), why)
                 continue
             for place in (folder, *sorted((folder / "scores").glob("*/"))):
                 row = read(folder, place)
                 if isinstance(row, str):
                     left.append(row)
                 elif row is not None:
-                    found[place.resolve()] = row
+                    found[place.resolve()] = of_arm(row, arms, row.summary.get("score"))
     if not found:
         said = "; ".join(left[:3]) or "no run folder"
         raise Refused(
             "there is no finished run to compare", f"{', '.join(map(str, paths))}: {said}", "train some first"
         )
     return list(found.values()), left, list(lost.values())
+
+
+def named(path: Path) -> dict[str, str | None]:
+    """The arm of each cell of a sweep's folder, by its score and fit; empty for any other folder."""
+    found = {}
+    for cell in plan.read(path)["cells"] if (path / plan.FILE).exists() else ():
+        arm = next((word.removeprefix("arm=") for word in cell["words"].split() if word.startswith("arm=")), None)
+        found |= {cell["fit"]: arm, cell["cell"].rpartition("/")[2]: arm}
+    return found
+
+
+def of_arm(row: Row, arms: dict[str, str | None], cell: str | None) -> Row:
+    """A row under the arm that its sweep has it for: another command may have trained it, under another or none."""
+    if cell not in arms:
+        return row
+    typed = {key: value for key, value in row.typed.items() if key != "arm"}
+    return replace(row, typed=({"arm": arms[cell]} if arms[cell] else {}) | typed)
 
 
 def unscored(folder: Path) -> Row | None:
@@ -230,7 +249,13 @@ def split(word: str) -> tuple[str, str]:
 
 
 def axes(found: list[Row]) -> list[str]:
-    """The keys in which the rows differ, seeds, folds and what changes no result apart, in the order typed."""
+    """The keys in which the rows differ, seeds, folds and what changes no result apart, in the order typed; without
+    those that an arm stands for: they are the same in all of its rows."""
     keys = dict.fromkeys(key for row in found for key in row.typed
                          if key not in APART and not key.startswith(HIDDEN))  # fmt: skip
-    return [key for key in keys if len({row.setting(key) for row in found}) > 1]
+    settings = {key: [row.setting(key) for row in found] for key in keys}
+    varied = [key for key in keys if len({*settings[key]}) > 1]
+    if "arm" not in varied:
+        return varied
+    pairs = {key: {*zip(settings["arm"], settings[key], strict=True)} for key in varied}
+    return [key for key in varied if key == "arm" or len(pairs[key]) > len(pairs["arm"])]

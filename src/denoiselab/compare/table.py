@@ -75,8 +75,8 @@ def alike(rows: Sequence[Row], metric: str) -> dict:
         unlike = {where: row for one in known.values() for where, row in one.items()}
     if unlike is not None and len(unlike) > 1:
         (first, a), (second, b) = list(unlike.items())[:2]
-        words = [", ".join(f"{key} {value}" for key, value in zip(("n", "split", "extractor"), said, strict=True))
-                 for said in (first, second)]  # fmt: skip
+        words = [", ".join(f"{key} {value}" for key, value in zip(("n", "split", "extractor"), said, strict=True)
+                           if value is not None) for said in (first, second)]  # fmt: skip
         raise Refused(
             f"values of {metric} that cannot be compared", f"{words[0]} in {a.place}; {words[1]} in {b.place}",
             "evaluate them alike (denoiselab evaluate run=RUN evaluation.samples=N), or compare fewer paths",

@@ -84,6 +84,8 @@ class Away(Crew):
 
     def check(self):
         self.limits.checked()
+        if (minutes := self.cluster.shared["timeout_min"]) < 1:
+            raise Refused("hydra.launcher.timeout_min is the time of a job", minutes, "give at least 1 minute")
         self.cluster.check()
 
     def suit(self, tasks):

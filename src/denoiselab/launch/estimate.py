@@ -5,51 +5,51 @@ import json
 import math
 import os
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from denoiselab.launch import server
 from denoiselab.launch.order import Timing
 from denoiselab.launch.pool import available
 from denoiselab.launch.task import Task
-from denoiselab.run import identity
+from denoiselab.run import identity, screen
 from denoiselab.spec import Refused
 
 # What says how long or from where a cell is trained, and not how long a step takes.
 FREE = (*identity.NEITHER, *identity.SCORING, "seed", "data.fold", "monitor", "trainer.max_steps",
         "trainer.max_samples", "trainer.max_time", "trainer.val_check_interval", "lr_schedule",
         "optimizer.lr", "optimizer.weight_decay", "*.dropout")  # fmt: skip
+COLUMNS = ("#", "cell", "state", "steps left", "ms a step", "estimate")
 
 
 def show(context, tasks: list[Task], n_jobs: int | None) -> None:
     """The cells, what is left of each, and its seconds; their sum. Nothing is started and nothing written."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     known: dict[str, Timing | str] = {}
-    table = Table(header_style="bold")
-    for name in ("#", "cell", "state", "steps left", "ms a step", "estimate"):
-        table.add_column(name, justify="left" if name in ("cell", "state") else "right", overflow="fold")
+    rows, styles = [], []
     total, unknown = 0.0, 0
     distinct = {price(task): task for task in reversed(tasks) if task.state == "waiting"}
     for n, (key, task) in enumerate(reversed(distinct.items()), 1):
         console.print(escape(f"timing {n} of {len(distinct)}: {task.words}"))
         known[key] = timed(context, task)
     for task in tasks:
-        number, words = str(task.number), escape(task.words)
+        number, words = str(task.number), task.words
+        styles.append("")
         if task.state != "waiting":
-            table.add_row(number, words, task.state, "", "", "")
+            rows.append((number, words, task.state, "", "", ""))
             continue
         left, timing = task.config["trainer"]["max_steps"] - done(task), known[price(task)]
         if isinstance(timing, str):
-            table.add_row(number, words, escape(f"cannot be timed: {timing}"), f"{left:,}", "", "?", style="red")
+            rows.append((number, words, f"cannot be timed: {timing}", f"{left:,}", "", "?"))
+            styles[-1] = "red"
             unknown += 1
             continue
         seconds = cost(timing, left, task.config["trainer"]["val_check_interval"])
         seconds = min(seconds, task.config["trainer"].get("max_time") or math.inf)
         total += seconds
         state = "to be resumed" if done(task) else "to be trained"
-        table.add_row(number, words, state, f"{left:,}", f"{1000 * timing.step:.3g}", spoken(seconds))
-    console.print(table)
+        rows.append((number, words, state, f"{left:,}", f"{1000 * timing.step:.3g}", spoken(seconds)))
+    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    console.print(screen.fitting(columns, styles, console.width)[0])
     waiting = sum(task.state == "waiting" for task in tasks)
     line = f"{waiting} to be trained, {spoken(total)} in all by one job at a time"
     if n_jobs and n_jobs > 1:

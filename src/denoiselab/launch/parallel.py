@@ -4,8 +4,11 @@
 import importlib.util
 import os
 import signal
+import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from denoiselab.launch.crew import Crew, Tell
 from denoiselab.launch.ledger import Ledger
@@ -35,10 +38,27 @@ class Joblib(Crew):
             raise Refused("a job of a sweep is a process", f"backend={self.backend}", fix)
 
     def suit(self, tasks):
+        self.registered([task.config["plugins"] for task in tasks if task.refusal is None])
         for task in tasks:
             if task.gpu and self.n_jobs != 1 and task.refusal is None:
                 fix = "hydra/launcher=local does, or hydra.launcher.n_jobs=1"
                 task.refusal = Refused("joblib deals out no GPUs", f"n_jobs={self.n_jobs}", fix)
+
+    def registered(self, plugins: Iterable[str | list[str] | None]) -> None:
+        """Refuses a backend that joblib does not know, and no plugin brings; those of cells that were judged, so that
+        they can be imported."""
+        from joblib.parallel import BACKENDS
+
+        if self.backend is None or self.backend in BACKENDS:
+            return
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+        for each in plugins:
+            for name in [each] if isinstance(each, str) else each or ():
+                importlib.import_module(name)
+        if self.backend not in BACKENDS:
+            fix = "leave it out, or name a package that registers it: plugins=[PACKAGE]"
+            raise Refused("joblib has no such backend", f"hydra.launcher.backend={self.backend}", fix)
 
     def work(self, context, tasks, book, tell, budget):
         queue = [task for task in tasks if task.state == "waiting"]

@@ -14,9 +14,11 @@ from denoiselab.files import write_json
 from denoiselab.launch import ledger, plan, sweep
 from denoiselab.launch.searched import Search
 from denoiselab.launch.trials import Trials, batches
+from denoiselab.names import advice
 from denoiselab.run import identity, prune
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.search import journal, results
+from denoiselab.search.space import Choice
 from denoiselab.spec import Refused
 
 LOOK = 1.0  # seconds between two looks at the trials of others
@@ -87,9 +89,16 @@ def draws(search: Search, n: int) -> list[list[str]]:
 
 
 def tried(search: Search, folder: Path, loader, config: DictConfig) -> None:
-    """Refuses a new search none of whose trials can be composed: what is typed of all of them is wrong."""
+    """Refuses a new search that has a choice which its group has not, here or in hydra.searchpath, or none of whose
+    trials can be composed: what is typed of all of them is wrong."""
     if (folder / prune.STUDY).exists():
         return
+    for axis in search.space.axes:
+        known = loader.get_group_options(axis.name)
+        for word in axis.range.values() if known and isinstance(axis.range, Choice) else ():
+            if not (word in known or word == "null" or word.startswith("[")):
+                fix = advice(word, known)
+                raise Refused(f"group {axis.name} has no choice {word!r}", f"{axis.name}={axis.text}", fix)
     for cell in draws(search, HOPELESS):
         [task] = sweep.composed(loader, config, [cell], 0)
         if task.refusal is None:

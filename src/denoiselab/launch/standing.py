@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -25,13 +24,13 @@ from denoiselab.launch.history import (
     History,
     held,
 )
-from denoiselab.run import lock
+from denoiselab.run import lock, screen
 
-WIDEST = 30  # columns that the words of a cell have in any case
 TAIL = 16384  # bytes of a record that are read
 QUIET = 60.0  # seconds without a sign of life that are worth a word
 STYLES = {RUNNING: "cyan", COMPLETED: "green", FAILED: "red", PREEMPTED: "yellow", PRUNED: "yellow", PENDING: ""}
 ORDER = (RUNNING, FAILED, PREEMPTED, COMPLETED, PRUNED, PENDING)  # what is cut where there is no room comes last
+SPARE = ("at", "progress", "seconds", "attempts", "steps/s")  # columns, the first to go first
 
 
 @dataclass
@@ -115,35 +114,36 @@ class Sweep:
 
     # -- on the screen
 
-    def shown(self, rows: int) -> Group:
+    def shown(self, width: int, rows: int | None = None) -> Group:
         """All of it, with at most so many cells."""
-        more = len(self.cells) - rows
-        return Group(self.table(rows), *([Text(f"and {more} more")] if more > 0 else []), *map(Text, self.lines()))
+        table, out = self.table(width, rows)
+        more = len(self.cells) - (len(self.cells) if rows is None else rows)
+        lines = [*([f"and {more} more"] if more > 0 else []), *screen.wider(out), *self.lines()]
+        return Group(table, *map(Text, lines))
 
-    def table(self, rows: int | None = None) -> Table:
-        """The cells, or so many: those that run, and then those that failed, before all others."""
-        metric = self.plan["monitor"]["name"]
+    def table(self, width: int, rows: int | None = None) -> tuple[Table, list[str]]:
+        """The cells, or so many, those that run, and then those that failed, before all others; and the columns that
+        are left out."""
         several = any(cell.entry.attempts > 1 for cell in self.cells)
-        table = Table(header_style="bold")
-        more = ["attempts"] if several else []
-        widest = min(max((len(cell.words) for cell in self.cells), default=0), WIDEST)
-        for name in ("#", "cell", "state", "progress", "steps/s", metric, "seconds", *more, "at"):
-            justify = "left" if name in ("cell", "state", "progress", "at") else "right"
-            table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in ("cell", "at"),
-                             min_width=widest if name == "cell" else None)  # fmt: skip
-        cells = sorted(self.cells, key=lambda cell: (ORDER.index(cell.state), cell.number))
-        for cell in sorted(cells[:rows], key=lambda cell: cell.number):
-            table.add_row(*self.row(cell, several), style=STYLES[cell.state])
-        return table
+        urgent = sorted(self.cells, key=lambda cell: (ORDER.index(cell.state), cell.number))
+        cells = sorted(urgent[:rows], key=lambda cell: cell.number)
+        columns = {
+            "#": [str(cell.number) for cell in cells],
+            "cell": [cell.words for cell in cells],
+            "state": [cell.state for cell in cells],
+            "progress": [bar(cell) for cell in cells],
+            "step": [f"{cell.step:,}/{cell.steps:,}" for cell in cells],
+            "steps/s": [f"{cell.rate:.3g}" if cell.rate and cell.state == RUNNING else "" for cell in cells],
+            self.plan["monitor"]["name"]: ["" if cell.value is None else f"{cell.value:.4g}" for cell in cells],
+            "seconds": [f"{seconds:.1f}" if (seconds := self.seconds(cell)) else "" for cell in cells],
+            **({"attempts": [str(cell.entry.attempts or "") for cell in cells]} if several else {}),
+            "at": [f"{cell.entry.host}:{cell.entry.pid}" if cell.state == RUNNING else "" for cell in cells],
+        }
+        return screen.fitting(columns, [STYLES[cell.state] for cell in cells], width, SPARE, whole=("cell",))
 
-    def row(self, cell: Cell, several: bool) -> list[str]:
-        entry = cell.entry
-        seconds = entry.seconds + (max(self.history.now() - entry.since, 0.0) if cell.state == RUNNING else 0.0)
-        value = "" if cell.value is None else f"{cell.value:.4g}"
-        rate = f"{cell.rate:.3g}" if cell.rate and cell.state == RUNNING else ""
-        at = f"{entry.host}:{entry.pid}" if cell.state == RUNNING else ""
-        return [str(cell.number), escape(cell.words), cell.state, bar(cell), rate, value,
-                f"{seconds:.1f}" if seconds else "", *([str(entry.attempts or "")] if several else []), at]  # fmt: skip
+    def seconds(self, cell: Cell) -> float:
+        now = max(self.history.now() - cell.entry.since, 0.0) if cell.state == RUNNING else 0.0
+        return cell.entry.seconds + now
 
     def lines(self) -> list[str]:
         counts = {state: sum(cell.state == state for cell in self.cells) for state in ORDER}
@@ -169,7 +169,7 @@ class Sweep:
 def bar(cell: Cell, width: int = 10) -> str:
     share = min(cell.step / cell.steps, 1.0) if cell.steps else 0.0
     full = int(share * width)
-    return f"{'━' * full}{'╌' * (width - full)} {cell.step:,}/{cell.steps:,}"
+    return f"{'━' * full}{'╌' * (width - full)}"
 
 
 def tail(file: Path) -> list[dict]:

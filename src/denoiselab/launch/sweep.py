@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 a job failed, now or before, 2 a cell was refused and 
 some job preempted or the budget spent, 130 stopped by Ctrl-C.
 """
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.crew import Crew
 from denoiselab.launch.pool import Stopped
 from denoiselab.launch.task import Task
-from denoiselab.run import prune
+from denoiselab.run import prune, screen
 from denoiselab.run.secrets import redacted
 from denoiselab.run.signals import PREEMPTED
 from denoiselab.search import methods
@@ -69,7 +70,7 @@ def prepare(tasks: list[Task]) -> None:
 
 def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float | None) -> list[Task]:
     """Runs what is waiting, beside other drivers of the same sweep, and says how it went."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     folder = plan.made(tasks)
     for task in tasks:
         task.sweep = folder.name
@@ -78,7 +79,7 @@ def trained(context, tasks: list[Task], crew: Crew, retry: bool, budget: float |
         stopped = worked(console, context, tasks, crew, budget, book)
     like_twins(tasks)
     table.show(console, tasks)
-    console.print(escape(f"the sweep: denoiselab status {folder}"))
+    console.print(escape(f"the sweep: denoiselab status {shlex.quote(str(folder))}"))
     if said := together(tasks):
         console.print(escape(said))
     states = {task.state for task in tasks}
@@ -106,7 +107,7 @@ def like_twins(tasks: list[Task]) -> None:
 def asked_for(context, tasks: list[Task], crew: Crew, retry: bool, budget: float | None, folder: Path) -> list[Task]:
     """Runs the trials that a search asked for, whose sweep grows by them; how they ended is the search's to say.
     Leaves with an exit code where it is stopped."""
-    console, study = Console(highlight=False, soft_wrap=True), prune.study(folder)
+    console, study = screen.console(), prune.study(folder)
     stops = methods.pruner(study["pruner"]).stops
     for task, words in zip(tasks, named([task.overrides for task in tasks], study["space"]), strict=True):
         task.words = words

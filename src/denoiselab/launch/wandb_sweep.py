@@ -63,6 +63,7 @@ def parted(words: list[str], method: str) -> tuple[list[str], dict[str, dict]]:
     """The words that do not vary; and of each key that does, its `parameter` at W&B and the `texts` of its values."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
     from hydra.errors import HydraException
 
     constants, swept = [], {}
@@ -81,6 +82,9 @@ def parted(words: list[str], method: str) -> tuple[list[str], dict[str, dict]]:
             key = word.partition("=")[0]
             if key in swept:
                 raise Refused(f"{key} is given twice", redacted(word), "leave one of them out")
+            if isinstance(override.value(), Glob):
+                raise Refused("W&B takes values, and no glob", redacted(word), f"name them: {key}=A,B")
+            configuration.valued(override)
             if override.is_interval_sweep():
                 swept[key] = interval(key, override.value(), word, method)
                 continue

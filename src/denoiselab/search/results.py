@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from denoiselab.files import replacing
+from denoiselab.run import screen
 from denoiselab.run.secrets import redacted
 
 FILE = "study.yaml"
@@ -111,17 +112,18 @@ def space(search) -> None:
 
 def show(search, folder: Path, found: dict) -> None:
     """The trials, the best first; what was refused or failed; the best again, and what mattered."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console()
     front = {row["trial"] for row in found["best"]}
-    table = Table(header_style="bold")
-    for name in ("#", "trial", "state", *search.metrics):
-        table.add_column(name, justify="left" if name in ("trial", "state") else "right", overflow="fold")
     first, sign = search.metrics[0], 1 if search.directions[0] == "minimize" else -1
-    for row in sorted(found["trials"], key=lambda row: sign * row.get("values", {}).get(first, sign * float("inf"))):
-        numbers = [f"{row['values'][name]:.4g}" if "values" in row else "" for name in search.metrics]
-        style = "bold green" if row["trial"] in front else STYLES.get(row["state"], "")
-        table.add_row(str(row["trial"]), escape(" ".join(row["words"])), row["state"], *numbers, style=style)
-    console.print(table)
+    rows = sorted(found["trials"], key=lambda row: sign * row.get("values", {}).get(first, sign * float("inf")))
+    columns = {
+        "#": [str(row["trial"]) for row in rows],
+        "trial": [" ".join(row["words"]) for row in rows],
+        "state": [row["state"] for row in rows],
+        **{name: [f"{row['values'][name]:.4g}" if "values" in row else "" for row in rows] for name in search.metrics},
+    }
+    styles = ["bold green" if row["trial"] in front else STYLES.get(row["state"], "") for row in rows]
+    console.print(screen.fitting(columns, styles, console.width)[0])
     reasons: dict[str, list[int]] = {}
     for row in found["trials"]:
         if row["why"] and row["state"] != "completed":
@@ -139,4 +141,4 @@ def show(search, folder: Path, found: dict) -> None:
         console.print(escape(f"best: #{row['trial']}, {numbers}\n  {row['command']}"))
     if len(found["best"]) > FRONT:
         console.print(f"and {len(found['best']) - FRONT} more that none is better than: see {FILE}")
-    console.print(escape(f"the search: {folder / FILE}; denoiselab status {folder}"))
+    console.print(escape(f"the search: {folder / FILE}; denoiselab status {shlex.quote(str(folder))}"))
