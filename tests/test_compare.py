@@ -268,6 +268,12 @@ def test_files(runs, tmp_path):
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 4
 
 
+def test_latex_has_minus_signs_before_numbers_alone():
+    assert table.typeset("-0.5 ± 0.1") == r"$-$0.5 $\pm$ 0.1"
+    assert table.typeset("-inf") == "$-$inf"
+    assert table.typeset("1e-05 kind_a-3") == r"1e-05 kind\_a-3"
+
+
 def test_a_run_without_a_value_by_the_budget_is_said(tmp_path, capsys):
     for seed, points in enumerate([[(1, 3.0), (2, 2.0)], [(5, 1.0), (9, 0.5)]]):
         folder = run(tmp_path, "cosine", "v", seed, 1.0)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -231,9 +232,14 @@ LATEX = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$
                        "\\": r"\textbackslash{}"})  # fmt: skip
 
 
+def typeset(text: str) -> str:
+    """For LaTeX, where what stands before a number is a minus and no hyphen."""
+    return re.sub(r"(?<![\w.])-(?=\d|inf)", "$-$", text.translate(LATEX))
+
+
 def as_latex(header: list[str], lines: list[list[str]]) -> str:
     """A tabular with booktabs' rules."""
-    row = lambda cells: " & ".join(cell.translate(LATEX) for cell in cells) + " \\\\\n"  # noqa: E731
+    row = lambda cells: " & ".join(map(typeset, cells)) + " \\\\\n"  # noqa: E731
     body = "".join(map(row, lines))
     return (f"\\begin{{tabular}}{{{'l' * len(header)}}}\n\\toprule\n{row(header)}\\midrule\n{body}"
             "\\bottomrule\n\\end{tabular}\n")  # fmt: skip

@@ -109,9 +109,8 @@ def listed(params) -> Iterator[tuple[str, str, list[str]]]:
         try:
             params = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as e:
-            raise Refused(
-                f"hydra.sweeper.params={path} cannot be read", e, f"a YAML file with a line a key: {FORM}"
-            ) from e
+            got, fix = " ".join(f"{e}".split()), f"a YAML file with a line a key: {FORM}"
+            raise Refused(f"hydra.sweeper.params={path} cannot be read", got, fix) from e
     if params is not None and not isinstance(params, dict):
         raise Refused("hydra.sweeper.params is keys and what they may be", params, FORM)
     yield from flat(params or {}, "")
