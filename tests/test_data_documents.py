@@ -132,6 +132,17 @@ def test_lines_and_blank_lines():
     assert len(divided(["\n" * 2_000_000 + "a"], "blank")[0][0]) == 1
 
 
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_told_apart(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("text")
+    with pytest.raises(Refused, match=re.escape(f"data.root=FOLDER; or data=text_file data.path={file}")):
+        TextFolder(Character(), str(file), 32, 8, layout="windows").load()
+    with pytest.raises(Refused, match=re.escape(f"data.path=FILE; or data=text_folder data.root={tmp_path}")):
+        TextFile(Character(), str(tmp_path), 32, 8).load()
+    with pytest.raises(Refused, match=r"nothing is there\n.*data.path=FILE$"):
+        TextFile(Character(), str(tmp_path / "none"), 32, 8).load()
+
+
 def test_windows_over_documents(folder):
     data = TextFolder(Character(), str(folder), 32, 8, layout="windows").load()
     assert not data.spec.context

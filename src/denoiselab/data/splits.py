@@ -82,10 +82,10 @@ def cholesky(cov: list[list[float]]) -> list[list[float]]:
 
 
 def located(path: str | None, below: str | None, argument: str, source: str,
-            holds: Callable[[Path], bool]) -> Path | None:  # fmt: skip
+            holds: Callable[[Path], bool], other: str = "") -> Path | None:  # fmt: skip
     """Where a data set lies: `path`, given as data.`argument`, else `below` in the folder $DENOISELAB_DATA; None if
-    neither is set. Raises `Refused`, naming the `source` where it can be fetched, if what is there does not hold it.
-    """
+    neither is set. Raises `Refused` if what is there does not hold it, naming the `source` where it can be fetched, or
+    `other` data that a file is in the place of a folder, or a folder in that of a file."""
     home = os.environ.get("DENOISELAB_DATA")
     if path is not None:
         at, why = Path(path).expanduser(), f"data.{argument}"
@@ -95,7 +95,9 @@ def located(path: str | None, below: str | None, argument: str, source: str,
         return None
     if not holds(at):
         there = "a folder" if at.is_dir() else "a file" if at.exists() else "nothing"
-        give = f"give data.{argument}=PATH"
+        give = f"give data.{argument}={'FILE' if argument == 'path' else 'FOLDER'}"
+        if path is not None and other and at.exists():
+            give += f"; or {other}={path}"
         raise Refused(
             f"{why} says that data lies at {at}", f"{there} is there",
             f"fetch it from {source}, and {give}" if source else give,

@@ -154,7 +154,7 @@ class TextFile(Data):
 
     def load(self):
         self.form.codec.accepts(Spec("tokens", (self.form.length,)))
-        path = located(self.path, self.below, "path", self.source, Path.is_file)
+        path = located(self.path, self.below, "path", self.source, Path.is_file, "data=text_folder data.root")
         if path is None:
             fetch = f"fetch it from {self.source}, and set DENOISELAB_DATA or give data.path=FILE"
             raise Refused("this data is a text file", "data.path=null", fetch if self.source else "give data.path=FILE")

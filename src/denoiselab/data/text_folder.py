@@ -37,7 +37,7 @@ class TextFolder(Data):
 
     def load(self):
         self.form.codec.accepts(Spec("tokens", (self.form.length,)))
-        root = located(self.root, None, "root", "", Path.is_dir)
+        root = located(self.root, None, "root", "", Path.is_dir, "data=text_file data.path")
         if root is None:
             raise Refused("data=text_folder reads a folder of text files", "data.root=null", "give data.root=FOLDER")
         files, notes = listed(root)
