@@ -21,6 +21,13 @@ from denoiselab.spec import Refused
 LOOK = 0.2  # seconds between two looks at what still saves itself
 
 
+def library():
+    """Imported when it is wanted: who uses another launcher need not have it."""
+    import joblib
+
+    return joblib
+
+
 class Joblib(Crew):
     """`n_jobs` at once, -1: as many as there are cores, which they share."""
 
@@ -47,16 +54,15 @@ class Joblib(Crew):
     def registered(self, plugins: Iterable[str | list[str] | None]) -> None:
         """Refuses a backend that joblib does not know, and no plugin brings; those of cells that were judged, so that
         they can be imported."""
-        from joblib.parallel import BACKENDS
-
-        if self.backend is None or self.backend in BACKENDS:
+        known = library().parallel.BACKENDS
+        if self.backend is None or self.backend in known:
             return
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))
         for each in plugins:
             for name in [each] if isinstance(each, str) else each or ():
                 importlib.import_module(name)
-        if self.backend not in BACKENDS:
+        if self.backend not in known:
             fix = "leave it out, or name a package that registers it: plugins=[PACKAGE]"
             raise Refused("joblib has no such backend", f"hydra.launcher.backend={self.backend}", fix)
 
@@ -74,13 +80,13 @@ class Joblib(Crew):
 
     def batch(self, queue: list[Task], book: Ledger, tell: Tell, budget: float | None) -> bool:
         """All that waits, once. Was a process of joblib's killed? It ends them all then."""
-        from joblib import Parallel, delayed
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
         book.offer(queue)
-        calls = [delayed(called)(Work.of(task, book.folder, self.limits, budget)) for task in queue]
+        joblib = library()
+        calls = [joblib.delayed(called)(Work.of(task, book.folder, self.limits, budget)) for task in queue]
         try:
-            for _ in Parallel(self.n_jobs, backend=self.backend, return_as="generator_unordered")(calls):
+            for _ in joblib.Parallel(self.n_jobs, backend=self.backend, return_as="generator_unordered")(calls):
                 self.follow(queue, book, tell)
         except BrokenProcessPool:
             return True
