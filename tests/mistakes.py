@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from denoiselab import build, check
-from denoiselab.commands.configuration import explained, groups
+from denoiselab.configuration import explained, groups
 from denoiselab.data.folds import Folds
 from denoiselab.files import CONF
 from denoiselab.names import OVERLAYS, choices, known

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from denoiselab import build
-from denoiselab.commands.configuration import groups
+from denoiselab.configuration import groups
 from denoiselab.files import CONF
 from denoiselab.names import OVERLAYS
 from denoiselab.spec import Refused, Spec

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import COMMANDS, run
+from denoiselab.configuration import groups
 from denoiselab.names import OVERLAYS
 from denoiselab.run.record import read_summary
 from denoiselab.spec import Refused

@@ -12,8 +12,8 @@ from product import content
 from torch import nn
 
 from denoiselab import build, check
-from denoiselab.commands.configuration import groups
 from denoiselab.commands.main import run
+from denoiselab.configuration import groups
 from denoiselab.files import CONF
 from denoiselab.names import OVERLAYS
 from denoiselab.run.record import read_summary

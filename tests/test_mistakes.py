@@ -10,7 +10,7 @@ from mistakes import LETTERS, added, composed, judged, leaves, plain, planted, t
 from omegaconf import OmegaConf
 
 from denoiselab import check
-from denoiselab.commands.configuration import explained, groups
+from denoiselab.configuration import explained, groups
 from denoiselab.files import CONF
 from denoiselab.names import SHOWN, choices, known, targets
 from denoiselab.spec import Refused

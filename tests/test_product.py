@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from product import DAMAGES, GROUPS, SPECS, UNREAD, Kind, covering, pairs, part
 
-from denoiselab.commands.configuration import groups
+from denoiselab.configuration import groups
 from denoiselab.corruption import Batch
 from denoiselab.data.batches import Share
 from denoiselab.evaluation.evaluate import generate

@@ -512,6 +512,10 @@ class Outside(methods.Pruner):
 PRUNERS = [methods.Median(2), methods.Median(3, 2), methods.Halving(), methods.Halving(2, 2), methods.Hyperband()]
 
 
+class Patient(methods.Median):
+    """One that changes one of ours."""
+
+
 @pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: str(methods.said(pruner)))
 def test_what_is_stopped_is_what_optuna_s_own_loop_stops(pruner):
     stopped, study = {}, optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
@@ -531,7 +535,7 @@ def test_what_is_stopped_is_what_optuna_s_own_loop_stops(pruner):
 
 
 def test_a_pruner_is_made_of_what_is_said_of_it():
-    for pruner in (methods.Never(), Outside(3), *PRUNERS):
+    for pruner in (methods.Never(), Outside(3), Patient(2, 1), *PRUNERS):
         again = methods.pruner(json.loads(json.dumps(methods.said(pruner))))
         assert methods.said(again) == methods.said(pruner)
         assert type(again) is type(pruner)

@@ -187,7 +187,7 @@ class Grid(Sweeper):
         words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         parsed = OverridesParser.create(self.loader).parse_overrides(words)
         # What is said to the command is no part of its cells: each is the run of its own command.
-        from denoiselab.commands import configuration
+        from denoiselab import configuration
         from denoiselab.launch import arms
 
         own = [each for each in parsed if arms.command_key(each.input_line or "")]

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.markup import escape
 
-from denoiselab.commands.configuration import groups
+from denoiselab.configuration import groups
 from denoiselab.spec import Refused, near
 
 

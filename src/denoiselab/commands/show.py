@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from denoiselab.commands import configuration
+from denoiselab import configuration
 from denoiselab.commands.arguments import parse
 from denoiselab.spec import Refused
 

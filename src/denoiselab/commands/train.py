@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from denoiselab.commands import configuration
+from denoiselab import configuration
 from denoiselab.names import known, nearest
 from denoiselab.run.signals import preemptible
 from denoiselab.spec import Refused

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from denoiselab.commands import configuration
+from denoiselab import configuration
 from denoiselab.files import write_json
 from denoiselab.launch import ledger, plan, sweep
 from denoiselab.launch.searched import Search

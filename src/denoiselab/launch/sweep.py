@@ -18,7 +18,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.markup import escape
 
-from denoiselab.commands import configuration
+from denoiselab import configuration
 from denoiselab.launch import arms, estimate, ledger, plan, server, table
 from denoiselab.launch.crew import Crew
 from denoiselab.launch.pool import Stopped

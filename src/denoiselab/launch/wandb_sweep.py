@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from denoiselab.commands import configuration
+from denoiselab import configuration
 from denoiselab.files import replacing
 from denoiselab.run.label import names
 from denoiselab.run.secrets import HIDDEN, redacted

@@ -5,6 +5,7 @@ Imports Optuna where it makes something of it, and no torch but for `GP`."""
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from denoiselab.search.space import Space
 from denoiselab.spec import Refused
@@ -183,10 +184,17 @@ def named(kind: type) -> str:
     return kind.__name__ if kind.__module__ == __name__ else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def below(kind: type) -> Iterator[type]:
+    """All of its subclasses, theirs too."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from below(each)
+
+
 def pruner(said: dict) -> Pruner:
     """The one of which `said` told, whose module must be imported: a name brings nothing to life. LookupError or
     TypeError where there is none."""
-    known = {named(kind): kind for kind in Pruner.__subclasses__()}
+    known = {named(kind): kind for kind in below(Pruner)}
     return known[said["name"]](**{key: value for key, value in said.items() if key != "name"})
 
 
